@@ -1,0 +1,106 @@
+"""The step under JAX: two compiled functions; the host reads one boolean and calls the right one.
+
+On CPU this is the fast way: inside `lax.cond`, XLA:CPU runs convolutions on one thread. Where the flag is traced (a user
+compiles `train_step` himself) the choice falls to `lax.cond` all the same.
+"""
+
+import functools
+import warnings
+from typing import Any
+
+import jax
+import keras
+
+
+class BackendStep:
+    """Mixin of `MotivatedModel` for the JAX backend. State is passed around as in `keras.Model.train_step` on JAX."""
+
+    def train_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+        """One batch: of the motivated model where the last batch's decision says so, else of the base."""
+        motivated = state[1][self._flag_position()]
+        if isinstance(motivated, jax.core.Tracer):
+            train = [functools.partial(self._train_batch, flag) for flag in (True, False)]
+            return jax.lax.cond(motivated, *train, state, data)
+        return self._train_batch(bool(motivated), state, data)
+
+    def test_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+        """One batch of evaluation, of both models."""
+        lists = (self.trainable_variables, self.non_trainable_variables, self.metrics_variables)
+        with _scope(lists, state) as scope:
+            logs = self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
+        return logs, _values(scope, lists)
+
+    def make_train_function(self: Any, force: bool = False) -> None:
+        """As in Keras, with one compiled function for each kind of batch."""
+        self.metric_states.build()
+        if self.train_function is not None and not force:
+            return
+        if self.run_eagerly or not self.jit_compile:
+            super().make_train_function(force=True)  # type: ignore[misc]
+            return
+        shardings = None
+        if keras.distribution.distribution() is not None:
+            shardings = (None, self._get_state_sharding_spec())
+        compiled = [
+            jax.jit(functools.partial(self._train_batch, flag), donate_argnums=0, out_shardings=shardings)
+            for flag in (False, True)
+        ]
+        position = self._flag_position()
+        # `_make_function` adds the loop of `steps_per_execution`; no public call does.
+        self.train_function = self._make_function(
+            lambda state, data: compiled[bool(state[1][position])](state, data)
+        )
+
+    def make_test_function(self: Any, force: bool = False) -> None:
+        """As in Keras."""
+        self.metric_states.build()
+        super().make_test_function(force)  # type: ignore[misc]
+
+    def _get_jax_state(self: Any, **kwargs: Any) -> Any:
+        """As in Keras, which strips the variables of their values for the epoch. Remembers the values, so that an error
+        before the first step is through (in tracing, in the user's loss) does not leave both models empty."""
+        state = super()._get_jax_state(**kwargs)  # type: ignore[misc]
+        if kwargs.get("purge_model_variables"):
+            names = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+            self._jax_state = dict(zip([name for name in names if kwargs.get(name)], state))
+        return state
+
+    def _flag_position(self: Any) -> int:
+        flag = self.motivation.motivated
+        return next(i for i, v in enumerate(self.non_trainable_variables) if v is flag)
+
+    def _train_batch(self: Any, motivated: bool, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        trainables, others, slots, metrics = state
+        lists = (self.trainable_variables, self.non_trainable_variables, self.optimizer.variables, self.metrics_variables)
+        # The trained variables come first in the list of trainables; the rest is not differentiated at all.
+        count = len(self.trained_variables(motivated))
+
+        def scaled_loss(trained: Any) -> tuple[Any, Any]:
+            with _scope(lists, ([*trained, *trainables[count:]], others, slots, metrics)) as scope:
+                loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
+                scaled = self.optimizer.scale_loss(loss)
+            _, others_after, _, metrics_after = _values(scope, lists)
+            return scaled, (loss, y_pred, others_after, metrics_after)
+
+        gradients, (loss, y_pred, others, metrics) = jax.grad(scaled_loss, has_aux=True)(trainables[:count])
+        with _scope(lists, (trainables, others, slots, metrics)), warnings.catch_warnings():
+            gradients = self.clip_split_weights(gradients, self.trained_variables(motivated))
+        with warnings.catch_warnings():
+            # `stateless_apply` wants one gradient a variable; `None` skips one, and warns.
+            warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
+            gradients = [*gradients, *[None] * (len(trainables) - count)]
+            trainables, slots = self.optimizer.stateless_apply(slots, gradients, trainables)
+        with _scope(lists, (trainables, others, slots, metrics)) as scope:
+            logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
+        return logs, _values(scope, lists)
+
+
+def _scope(lists: Any, state: Any) -> Any:
+    """A scope in which the variables of `lists` have the values of `state`."""
+    pairs = [pair for variables, values in zip(lists, state) for pair in zip(variables, values, strict=True)]
+    return keras.StatelessScope(state_mapping=pairs, collect_losses=True)
+
+
+def _values(scope: Any, lists: Any) -> tuple[Any, ...]:
+    return tuple([scope.get_current_value(variable) for variable in variables] for variables in lists)

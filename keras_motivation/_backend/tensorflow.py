@@ -1,0 +1,37 @@
+"""The step under TensorFlow: one traced function with both kinds of batches in a `tf.cond`."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class BackendStep:
+    """Mixin of `MotivatedModel` for the TensorFlow backend."""
+
+    def train_step(self: Any, data: Any) -> dict[str, Any]:
+        """One batch: of the motivated model where the last batch's decision says so, else of the base."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def train(motivated: bool) -> tuple[Any, Any]:
+            variables = self.trained_variables(motivated)
+            with tf.GradientTape() as tape:
+                loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
+                scaled_loss = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled_loss, [v.value for v in variables])
+            self.optimizer.apply(self.clip_split_weights(gradients, variables), variables)
+            return loss, y_pred
+
+        motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
+        loss, y_pred = tf.cond(motivated, lambda: train(True), lambda: train(False))
+        return self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
+
+    def test_step(self: Any, data: Any) -> dict[str, Any]:
+        """One batch of evaluation, of both models."""
+        return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
+
+    def make_train_function(self: Any, force: bool = False) -> Any:
+        """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)  # type: ignore[misc]

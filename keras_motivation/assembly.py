@@ -1,0 +1,83 @@
+"""Assembled weights: base tensors placed inside motivated tensors, and taken out again.
+
+Everything is built of slices, concatenations, gathers and a `where`, which have gradients on every backend
+(`keras.ops.slice_update` has none on TensorFlow). An `index` holds one entry an axis of the motivated tensor: a `slice`, or a 1-D integer array.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+Index = tuple[Any, ...]
+
+
+def positions(index: Index, shape: Sequence[int]) -> list[np.ndarray]:
+    """For each axis, which positions of a tensor of `shape` the index selects, in the order of the base's entries."""
+    return [np.arange(size)[entry] for entry, size in zip(index, shape, strict=True)]
+
+
+def covers(index: Index, shape: Sequence[int]) -> bool:
+    """Whether the index is the whole tensor in its own order, so that nothing needs assembly."""
+    return all(np.array_equal(chosen, np.arange(size)) for chosen, size in zip(positions(index, shape), shape))
+
+
+class Placement:
+    """Places a tensor at an index of a larger one, and takes it out again, differentiably.
+
+    Args:
+        index: One `slice` or 1-D integer array for each axis.
+        shape: Shape of the larger (motivated) tensor.
+    """
+
+    def __init__(self, index: Index, shape: Sequence[int]) -> None:
+        self.whole = covers(index, shape)
+        chosen = positions(index, shape)
+        # Only axes that grew need work. On each, `source` says which base entry stands at a motivated position and
+        # `inside` whether any does.
+        self.grown = {}
+        for axis, (selected, size) in enumerate(zip(chosen, shape)):
+            if not np.array_equal(selected, np.arange(size)):
+                inside = np.zeros(size, bool)
+                inside[selected] = True
+                source = np.zeros(size, "int32")
+                source[selected] = np.arange(len(selected))
+                self.grown[axis] = (selected.astype("int32"), source, inside)
+        self.prefix = all(np.array_equal(selected, np.arange(len(selected))) for selected in chosen)
+        self.slices = tuple(slice(0, len(selected)) for selected in chosen)
+        self.mask = np.ones((1,) * len(chosen), bool)  # where base entries stand; broadcasts over axes that did not grow
+        for axis, (_, _, inside) in self.grown.items():
+            self.mask = self.mask & inside.reshape([-1 if a == axis else 1 for a in range(len(chosen))])
+
+    def place(self, inner: Any, outer: Any) -> Any:
+        """The motivated tensor: `inner` at the index, `outer` everywhere else. Gradients flow to both."""
+        if self.whole:
+            return ops.convert_to_tensor(inner)
+        if self.prefix:
+            return self._grow(inner, outer)
+        for axis, (_, source, _) in self.grown.items():
+            inner = ops.take(inner, source, axis=axis)
+        return ops.where(self.mask, inner, outer)
+
+    def take(self, outer: Any) -> Any:
+        """The base tensor: the entries of `outer` at the index."""
+        outer = ops.convert_to_tensor(outer)
+        if self.whole:
+            return outer
+        if self.prefix:
+            return outer[self.slices]
+        for axis, (selected, _, _) in self.grown.items():
+            outer = ops.take(outer, selected, axis=axis)
+        return outer
+
+    def _grow(self, inner: Any, outer: Any) -> Any:
+        """Appends to `inner` what `outer` has beyond it, one grown axis after the other."""
+        outer = ops.convert_to_tensor(outer)
+        window = list(self.slices)  # the part of `outer` that `inner` covers so far
+        for axis in self.grown:
+            rest = window.copy()
+            rest[axis] = slice(window[axis].stop, outer.shape[axis])
+            inner = ops.concatenate([inner, outer[tuple(rest)]], axis=axis)
+            window[axis] = slice(0, outer.shape[axis])
+        return inner

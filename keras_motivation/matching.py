@@ -1,0 +1,128 @@
+"""Which weight of the base is which weight of the motivated model, by name.
+
+Walks both models side by side, layer tree against layer tree. A name that a user (or a model zoo) chose must agree. A
+name that Keras numbered itself (`conv2d_5`) says nothing across two models: such layers are paired by their rank among
+the siblings of their class, and only where both models have equally many. The root's name is never looked at.
+"""
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import keras
+
+from keras_motivation import _keras
+
+Pairs = list[tuple[Any, Any]]
+
+
+def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, list[str]]:
+    """Pairs the variables of two built models.
+
+    Random seeds and the constants of `Normalization` layers stay out: each model keeps its own.
+
+    Args:
+        base: The smaller model.
+        motivated: The larger model.
+
+    Returns:
+        The pairs `(base variable, motivated variable)` in the order of `base.variables`, and a list of problems: one
+        sentence for each base weight or group of layers without a partner.
+    """
+    found: dict[int, Any] = {}
+    problems: list[str] = []
+    _match_layers(base, motivated, found, problems)
+    return [(v, found[id(v)]) for v in base.variables if id(v) in found], problems
+
+
+def own_variables(layer: Any) -> list[Any]:
+    """The weights that `layer` holds itself, without those of its sublayers, random seeds and data constants."""
+    if _keras.is_normalization(layer):
+        return []
+    deeper = {id(v) for sublayer in _keras.direct_sublayers(layer) for v in sublayer.variables}
+    return [v for v in layer.variables if id(v) not in deeper and not _keras.is_seed(v)]
+
+
+def _match_layers(base: Any, motivated: Any, found: dict[int, Any], problems: list[str]) -> None:
+    _match_own(base, motivated, found, problems)
+    for base_layer, motivated_layer in _pair_sublayers(base, motivated, problems):
+        _match_layers(base_layer, motivated_layer, found, problems)
+
+
+def _match_own(base: Any, motivated: Any, found: dict[int, Any], problems: list[str]) -> None:
+    base_own, motivated_own = own_variables(base), own_variables(motivated)
+    if base_own and not isinstance(base, keras.Model) and type(base) is not type(motivated):
+        problems.append(
+            f"layer '{base.path}' is a {type(base).__name__} in the base and a {type(motivated).__name__} in the "
+            "motivated model"
+        )
+        return
+    partners = dict(zip(_ranked_names(motivated_own), motivated_own))
+    for name, variable in zip(_ranked_names(base_own), base_own):
+        if name in partners:
+            found.setdefault(id(variable), partners[name])
+        else:
+            problems.append(f"'{variable.path}' {tuple(variable.shape)} has no partner in layer '{motivated.path}'")
+
+
+def _ranked_names(variables: list[Any]) -> list[str]:
+    """Names within one layer; those that Keras numbered (`variable_17`) or that repeat are told apart by their rank."""
+    seen: dict[str, int] = defaultdict(int)
+    names = []
+    for variable in variables:
+        name = re.sub(r"^variable_\d+$", "variable", variable.name)
+        names.append(f"{name}#{seen[name]}")
+        seen[name] += 1
+    return names
+
+
+def _pair_sublayers(base: Any, motivated: Any, problems: list[str]) -> Pairs:
+    base_named, base_numbered = _sort_sublayers(base)
+    motivated_named, motivated_numbered = _sort_sublayers(motivated)
+    pairs = [(layer, motivated_named[name]) for name, layer in base_named.items() if name in motivated_named]
+    for kind, layers in base_numbered.items():
+        partners = motivated_numbered.get(kind, [])
+        if len(layers) == len(partners):
+            pairs += zip(layers, partners)
+        else:
+            problems.append(
+                f"{len(layers)} unnamed {kind.__name__} layers ({_some(layers)}) against {len(partners)} in the "
+                f"motivated model ({_some(partners)}): which of them correspond cannot be known"
+            )
+    # A backbone nested as a layer is called after its size, such as "efficientnetb0" against "efficientnetb1".
+    missing = [layer for name, layer in base_named.items() if name not in motivated_named]
+    spare = [layer for name, layer in motivated_named.items() if name not in base_named]
+    base_models = [layer for layer in missing if isinstance(layer, keras.Model)]
+    motivated_models = [layer for layer in spare if isinstance(layer, keras.Model)]
+    if len(base_models) == len(motivated_models) == 1:
+        pairs += zip(base_models, motivated_models)
+        missing.remove(base_models[0])
+    problems += [
+        f"layer '{layer.path}' with {len(layer.variables)} weights has no partner of that name" for layer in missing
+    ]
+    return pairs
+
+
+def _sort_sublayers(layer: Any) -> tuple[dict[str, Any], dict[type, list[Any]]]:
+    """The sublayers with weights: those with chosen names by name, those that Keras numbered by class, in order."""
+    named: dict[str, Any] = {}
+    numbered: dict[type, list[Any]] = defaultdict(list)
+    for sublayer in _keras.direct_sublayers(layer):
+        if not _has_weights(sublayer):
+            continue
+        if _keras.auto_name_number(sublayer) is None:
+            named[sublayer.name] = sublayer
+        else:
+            numbered[type(sublayer)].append(sublayer)
+    for layers in numbered.values():
+        layers.sort(key=lambda sublayer: _keras.auto_name_number(sublayer) or 0)
+    return named, numbered
+
+
+def _has_weights(layer: Any) -> bool:
+    return bool(own_variables(layer)) or any(_has_weights(sublayer) for sublayer in _keras.direct_sublayers(layer))
+
+
+def _some(layers: list[Any]) -> str:
+    names = [layer.name for layer in layers]
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") if names else "none"

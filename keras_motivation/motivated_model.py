@@ -1,0 +1,399 @@
+"""`MotivatedModel`: a base model and a larger model that contains it, trained by one `fit` on shared weights."""
+
+import contextlib
+import types
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_motivation import _keras, conditions
+from keras_motivation._backend import BackendStep
+from keras_motivation.checks import check_optimizer, check_same_interface, takes_training
+from keras_motivation.conditions import PACKAGE, MotivationCondition
+from keras_motivation.metric_states import MetricStates
+from keras_motivation.weights_map import WeightsMap, check_built
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MotivatedModel(BackendStep, keras.Model):
+    """Trains a base model and, while training goes well, the larger motivated model that contains it.
+
+    Ordinary batches train the base. When the motivation condition says so, the next batch trains the motivated model
+    instead: its weights are *assembled* inside the step from the base's variables, which store the shared weights, and
+    its own, which store its extension. One weight has one variable and one optimizer state, whichever model trains.
+
+    `call`, `predict` and metrics without prefix are the base's. Everything else is `keras.Model`: `compile`, `fit`,
+    `evaluate`, `save` and the rest.
+
+    Args:
+        base: The smaller model, built. Any `keras.Model`: functional, Sequential or subclassed.
+        motivated: The larger model, built, with the same inputs and outputs. Its mapped weights take the base's values
+            here; the extension stays as it is.
+        weights_map: `WeightsMap` from `base` into `motivated`. `None` infers it by the names of the weights.
+        name: Name of the pair.
+
+    Raises:
+        ValueError: If a model is not built, the two differ in inputs or outputs, or the weights do not map.
+        TypeError: If an argument is of another type.
+
+    Source: paper, section 3.1 (the procedure) and 3.3 (the weights map).
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> import keras_motivation as km
+    >>> def mlp(width):
+    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, "relu"), keras.layers.Dense(1)])
+    >>> model = km.MotivatedModel(mlp(8), mlp(16))
+    >>> model.compile("sgd", "mse", motivation=km.LossStreak(k=1))
+    >>> history = model.fit(np.ones((32, 4)), np.ones((32, 1)), batch_size=4, epochs=2, verbose=0)
+    >>> sorted(history.history)
+    ['loss', 'motivated']
+    >>> model.motivated.predict(np.ones((2, 4)), verbose=0).shape
+    (2, 1)
+    """
+
+    def __init__(
+        self,
+        base: keras.Model,
+        motivated: keras.Model,
+        weights_map: WeightsMap | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_built("base", base)
+        check_built("motivated", motivated)
+        check_same_interface(base, motivated)
+        if weights_map is None:
+            weights_map = WeightsMap.infer(base, motivated)
+        if not isinstance(weights_map, WeightsMap):
+            raise TypeError(f"Argument `weights_map` must be a `WeightsMap` or None. Received: {weights_map!r}")
+        if weights_map.base is not base or weights_map.motivated is not motivated:
+            raise ValueError(
+                "Argument `weights_map` must have been made for these two models. Received a map of "
+                f"'{weights_map.base.name}' in '{weights_map.motivated.name}'."
+            )
+        super().__init__(name=name, **{"dtype": base.dtype_policy, **kwargs})
+        self._nested = [base, motivated]  # smallest first
+        self._maps = [weights_map]  # the map of each nested model into the next
+        self._takes_training = [takes_training(model) for model in self._nested]
+        # What a step shares with `losses` and `metrics`: plain namespaces, which Keras does not track as layers' state.
+        self._running = types.SimpleNamespace(losses=None)
+        self._compiled_pair = types.SimpleNamespace(motivation=None, share=None, metric_states=None, evaluate=True)
+        self.build(None)
+        self.sync()
+
+    @property
+    def base(self) -> keras.Model:
+        """The base model, as it was passed in. Its variables are the storage of the shared weights."""
+        self._attach_state()
+        return self._nested[0]
+
+    @property
+    def motivated(self) -> keras.Model:
+        """The motivated model, as it was passed in, brought up to date with the shared weights."""
+        self.sync()
+        return self._nested[-1]
+
+    @property
+    def weights_map(self) -> WeightsMap:
+        """The `WeightsMap` from the base into the motivated model."""
+        return self._maps[0]
+
+    @property
+    def motivation(self) -> MotivationCondition | None:
+        """The motivation condition, or `None` before `compile`."""
+        return self._compiled_pair.motivation
+
+    @property
+    def metric_states(self) -> MetricStates:
+        """The motivated model's values of the metrics."""
+        return self._compiled_pair.metric_states
+
+    def sync(self) -> None:
+        """Copies the shared weights into the motivated model's own variables.
+
+        Training reads the shared weights where the base stores them; this refreshes the copy for whoever looks at the
+        motivated model by itself. It happens at the end of `fit`, at access to `motivated`, and in `save`; only who
+        holds on to the motivated model and trains by `train_on_batch` needs to call it.
+        """
+        self._attach_state()
+        for weights_map in self._maps:
+            for entry, placement in zip(weights_map.entries, weights_map.placements):
+                # A copy, since a JAX step donates the buffer of the base's variable.
+                entry.motivated.assign(ops.copy(placement.place(entry.base.value, entry.motivated.value)))
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing to build: both models are built when they come in."""
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The base's outputs."""
+        return self._nested[0](inputs, **({"training": training} if self._takes_training[0] else {}))
+
+    @property
+    def output_names(self) -> list[str]:
+        """The base's output names, which dictionaries of losses and metrics refer to."""
+        return self._nested[0].output_names
+
+    # ---- State: what the pair stores, in which order -------------------------------------------------------------
+
+    def _stored(self, attribute: str) -> list[Any]:
+        """Variables that store something: the base's, then those that the base does not cover, model by model."""
+        stored = list(getattr(self._nested[0], attribute))
+        for weights_map, model in zip(self._maps, self._nested[1:]):
+            stored += [v for v in getattr(model, attribute) if not weights_map.is_covered(v)]
+        if self.motivation is not None:
+            stored += getattr(self.motivation, attribute)
+        return stored
+
+    @property
+    def variables(self) -> list[Any]:
+        """All state of the pair: base, extension, random seeds, the condition's memory. Each logical weight once."""
+        return self._stored("variables")
+
+    @property
+    def weights(self) -> list[Any]:
+        """As `variables`, without random seeds."""
+        return self._stored("weights")
+
+    def trained_variables(self, motivated: bool) -> list[Any]:
+        """The variables that a batch updates: the first of `trainable_variables`, all of them if it is motivated."""
+        return self.trainable_variables if motivated else self._nested[0].trainable_variables
+
+    @property
+    def losses(self) -> list[Any]:
+        """Penalties (`add_loss`, regularisers) of the nested model that runs at present; else the base's."""
+        running = self._running.losses
+        return self._nested[0].losses if running is None else running
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Keras's metrics, the share of motivated batches, and the motivated model's values of the former."""
+        pair = self._compiled_pair
+        return super().metrics + ([pair.share, pair.metric_states] if pair.share is not None else [])
+
+    def _attach_state(self) -> None:
+        """On JAX, `fit` holds the state outside of the variables until the epoch's end; this puts it back."""
+        if hasattr(self, "jax_state_sync"):
+            self.jax_state_sync()
+
+    # ---- Configuration -------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        *args: Any,
+        motivation: Any = "loss_streak",
+        evaluate_motivated: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training as `keras.Model.compile` does, and the motivation.
+
+        Args:
+            optimizer: As in Keras.
+            loss: As in Keras.
+            *args: As in Keras: `loss_weights`, `metrics`, and so on.
+            motivation: The motivation condition: an instance, a name ("loss_streak", "always", "never", or the
+                registered name of your own class), or a config. The same instance, or a name or config equal to the
+                present one, keeps its memory when compiling again.
+            evaluate_motivated: Whether `evaluate` and validation also evaluate the motivated model and report its
+                results as `motivated_*`.
+            **kwargs: As in Keras.
+
+        Raises:
+            ValueError: If the condition's name is unknown, or the optimizer accumulates gradients over batches.
+            TypeError: If `motivation` is of another type.
+        """
+        condition = self._same_or_new(motivation)
+        optimizer = keras.optimizers.get(optimizer)
+        check_optimizer(optimizer)
+        super().compile(optimizer, loss, *args, **kwargs)
+        self._compiled_pair = types.SimpleNamespace(
+            motivation=condition,
+            share=keras.metrics.Mean(name="motivated"),
+            metric_states=MetricStates(lambda: _variables(super(MotivatedModel, self).metrics)),
+            evaluate=bool(evaluate_motivated),
+        )
+
+    def _same_or_new(self, motivation: Any) -> MotivationCondition:
+        condition, present = conditions.get(motivation), self.motivation
+        if condition is motivation or present is None or type(condition) is not type(present):
+            return condition
+        same = {**condition.get_config(), "name": None} == {**present.get_config(), "name": None}
+        return present if same else condition
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """As in Keras, with the motivation."""
+        config = super().get_compile_config()
+        if config:
+            config["motivation"] = keras.saving.serialize_keras_object(self.motivation)
+            config["evaluate_motivated"] = self._compiled_pair.evaluate
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """As in Keras, with the motivation."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def get_config(self) -> dict[str, Any]:
+        """Both models and the weights map."""
+        return {
+            "name": self.name,
+            "base": keras.saving.serialize_keras_object(self.base),
+            "motivated": keras.saving.serialize_keras_object(self.motivated),
+            "weights_map": self.weights_map.get_config(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MotivatedModel":
+        """Rebuilds the pair of `get_config`."""
+        config = dict(config)
+        base, motivated = (
+            keras.saving.deserialize_keras_object(config.pop(key), custom_objects=custom_objects)
+            for key in ("base", "motivated")
+        )
+        weights_map = WeightsMap.from_config(config.pop("weights_map"), base, motivated)
+        return cls(base, motivated, weights_map, **config)
+
+    def get_build_config(self) -> None:
+        """Nothing to rebuild: both models carry their own."""
+        return None
+
+    def save_own_variables(self, store: Any) -> None:
+        """Refreshes the motivated model before Keras writes it."""
+        self.sync()
+        super().save_own_variables(store)
+
+    # ---- Training ------------------------------------------------------------------------------------------------
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.fit`. Afterwards, also after an interruption, both models hold the current weights.
+
+        Returns:
+            The `History`. Beside the loss and metrics over all batches it has `motivated`, the share of motivated
+            batches of each epoch in [0, 1]; with validation data also `val_motivated_loss` and the like.
+        """
+        try:
+            history = super().fit(*args, **kwargs)
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to report
+                self.sync()
+            raise
+        self.sync()
+        return history
+
+    def reset_metrics(self) -> None:
+        """As in Keras, for both models' values."""
+        super().reset_metrics()
+        if self.metric_states is not None:
+            self.metric_states.reset_state()
+
+    def loss_terms(self, motivated: bool) -> list[tuple[int, float]]:
+        """What a batch minimises: the weighted sum of nested models' losses, as (position among them, weight)."""
+        return [(len(self._nested) - 1 if motivated else 0, 1.0)]
+
+    def minimised_loss(self, motivated: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """Runs the nested models of `loss_terms` on a batch in training mode.
+
+        Returns:
+            The loss to minimise and the predictions of the first term's model.
+        """
+        results = [
+            (weight, *self._forward_and_loss(level, x, y, sample_weight, training=True))
+            for level, weight in self.loss_terms(motivated)
+        ]
+        weighted = [loss if weight == 1.0 else weight * loss for weight, loss, _ in results]
+        return sum(weighted[1:], start=weighted[0]), results[0][2]
+
+    def _forward_and_loss(self, level: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
+        y_pred, self._running.losses = self._forward(level, x, training)
+        try:
+            return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
+        finally:
+            self._running.losses = None
+
+    def _forward(self, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+        """Runs one nested model on the current weights and stores what it changes (batch-norm statistics, seeds).
+
+        Returns:
+            Its predictions and its penalties.
+        """
+        model = self._nested[level]
+        kwargs = {"training": training} if self._takes_training[level] else {}
+        if level == 0:
+            y_pred = model(x, **kwargs)
+            return y_pred, model.losses
+        weights_map = self._maps[level - 1]
+        partners = [(variable, weights_map.partner(variable)) for variable in model.variables]
+        assembled = [(v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in partners]
+        with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
+            before = [scope.get_current_value(variable) for variable, _ in partners]
+            y_pred = model(x, **kwargs)
+            losses = model.losses
+        for (variable, found), old in zip(partners, before):
+            new = scope.get_current_value(variable)
+            if new is old:
+                continue
+            if found is not None:
+                found[0].assign(found[1].take(new))
+            if found is None or not found[1].whole:
+                variable.assign(new)
+        return y_pred, losses
+
+    def finish_batch(self, motivated: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+        """After the update: the condition hears the loss, and the logs are made."""
+        self.motivation.observe(loss)
+        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
+        self._compiled_pair.share.update_state(ops.cast(motivated, keras.config.floatx()))
+        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return {**logs, "motivated": self._compiled_pair.share.result()}
+
+    def evaluate_batch(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+        """Updates the metrics of both models; the motivated model's results get the prefix `motivated_`."""
+        logs = self._evaluate_nested(0, x, y, sample_weight)
+        if self._compiled_pair.evaluate:
+            self.metric_states.build()
+            with self.metric_states.swapped():
+                motivated_logs = self._evaluate_nested(1, x, y, sample_weight)
+            logs |= {f"motivated_{name}": value for name, value in motivated_logs.items()}
+        return logs
+
+    def _evaluate_nested(self, level: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+        loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
+        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
+        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return {name: value for name, value in logs.items() if name != "motivated"}
+
+    def clip_split_weights(self, gradients: list[Any], variables: list[Any]) -> list[Any]:
+        """Clips by the norm of whole motivated weights, where an optimizer's `clipnorm` would see only the pieces.
+
+        A widened weight is stored in two variables. Clipping both by their common norm is what clipping the motivated
+        weight does; the optimizer's own clipping then finds nothing left to do.
+        """
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if not inner.clipnorm:
+            return gradients
+        limit = self.optimizer.scale_loss(inner.clipnorm)  # gradients still carry the loss scale
+        positions = {id(variable): i for i, variable in enumerate(variables)}
+        gradients = list(gradients)
+        for entry, placement in zip(self.weights_map.entries, self.weights_map.placements):
+            pair = [positions.get(id(entry.base)), positions.get(id(entry.motivated))]
+            if placement.whole or any(i is None or gradients[i] is None for i in pair):
+                continue
+            norm = ops.sqrt(sum(ops.sum(ops.square(gradients[i])) for i in pair))
+            scale = ops.minimum(1.0, ops.cast(limit, norm.dtype) / ops.maximum(norm, keras.config.epsilon()))
+            for i in pair:
+                gradients[i] = gradients[i] * scale
+        return gradients
+
+
+def _variables(metrics: list[Any]) -> list[Any]:
+    """All variables of the metrics, once each: composite metrics list those of their parts again."""
+    return list({id(variable): variable for metric in metrics for variable in metric.variables}.values())
+
+
+def _batch_size(x: Any) -> Any:
+    return ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]

@@ -1,0 +1,268 @@
+"""The weights map: which entries of which motivated weight are which entries of which base weight (paper, 3.3)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_motivation.assembly import Index, Placement, positions
+from keras_motivation.matching import match_variables, own_variables
+
+ADVICE = (
+    "Give corresponding layers of both models the same explicit `name`, or pass `weights_map=WeightsMap(base, "
+    "motivated, entries)`."
+)
+
+
+class Entry(NamedTuple):
+    """One line of a weights map: `base` is `motivated[index]`.
+
+    Attributes:
+        base: A `keras.Variable` of the base model, of any shape.
+        motivated: A `keras.Variable` of the motivated model with as many axes, none shorter.
+        index: For each axis a `slice` or a 1-D integer array: where the base's entries stand. `None` means the prefix.
+    """
+
+    base: Any
+    motivated: Any
+    index: Index | None = None
+
+
+class WeightsMap:
+    """Which entries of which motivated weight are which entries of which base weight.
+
+    Usually made by `WeightsMap.infer`, or by `MotivatedModel` itself; the constructor is for models whose weights do not
+    correspond by name, or not by prefix.
+
+    Args:
+        base: The base model, built.
+        motivated: The motivated model, built.
+        entries: Iterable of `Entry` or `(base variable, motivated variable[, index])`.
+
+    Raises:
+        ValueError: If a model is not built, a base trainable is not mapped, a variable is foreign or mapped twice,
+            ranks or dtypes differ, a base dimension is larger, or an index does not select the base's shape.
+
+    Source: paper, section 3.3.
+
+    Example:
+
+    >>> import keras
+    >>> import keras_motivation as km
+    >>> def mlp(width):
+    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(2)])
+    >>> weights_map = km.WeightsMap.infer(mlp(8), mlp(16))
+    >>> [(tuple(e.base.shape), tuple(e.motivated.shape)) for e in weights_map.entries]
+    [((4, 8), (4, 16)), ((8,), (16,)), ((8, 2), (16, 2)), ((2,), (2,))]
+    """
+
+    def __init__(self, base: keras.Model, motivated: keras.Model, entries: Iterable[Any]) -> None:
+        for name, model in (("base", base), ("motivated", motivated)):
+            check_built(name, model)
+        self.base = base
+        self.motivated = motivated
+        self.entries = [_complete(Entry(*entry)) for entry in entries]
+        self._check()
+        self.placements = [Placement(e.index, e.motivated.shape) for e in self.entries if e.index is not None]
+        self._by_motivated = {id(e.motivated): (e.base, p) for e, p in zip(self.entries, self.placements)}
+
+    @classmethod
+    def infer(cls, base: keras.Model, motivated: keras.Model) -> "WeightsMap":
+        """Finds the map by the names of layers and weights; each base weight becomes a prefix of its partner.
+
+        Names that Keras numbered itself (`conv2d_5`) are compared by their order within the model; where that is
+        ambiguous the pair is refused. Trainable weights and buffers (batch-norm statistics) are mapped, random seeds
+        and the constants of `Normalization` layers are not.
+
+        Args:
+            base: The base model, built.
+            motivated: The motivated model, built.
+
+        Returns:
+            The `WeightsMap`.
+
+        Raises:
+            ValueError: If a base weight has no partner, or a partner does not fit, naming the variables.
+
+        Example:
+
+        >>> import keras
+        >>> import keras_motivation as km
+        >>> def mlp(depth):
+        ...     hidden = [keras.layers.Dense(8, name=f"hidden{i}") for i in range(depth)]
+        ...     return keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(2, name="head")])
+        >>> km.WeightsMap.infer(mlp(1), mlp(3)).covered_share
+        0.3846153846153846
+        """
+        check_built("base", base)
+        check_built("motivated", motivated)
+        pairs, problems = match_variables(base, motivated)
+        problems += [problem for pair in pairs if (problem := _misfit(*pair))]
+        if problems:
+            raise ValueError(_refusal(base, motivated, problems))
+        return cls(base, motivated, pairs)
+
+    @property
+    def covered_share(self) -> float:
+        """Share of the motivated model's trainable and buffer entries that base entries map to, in [0, 1]."""
+        covered = sum(int(np.prod(e.base.shape)) for e in self.entries)
+        return covered / max(1, sum(int(np.prod(v.shape)) for v in self.motivated.weights))
+
+    def partner(self, variable: Any) -> tuple[Any, Placement] | None:
+        """The base variable inside a motivated one and its placement, or `None` if no base weight maps to it."""
+        return self._by_motivated.get(id(variable))
+
+    def is_covered(self, variable: Any) -> bool:
+        """Whether the base covers all of a motivated variable, so that the motivated model stores nothing in it."""
+        found = self.partner(variable)
+        return found is not None and found[1].whole
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Prints how the motivated model extends the base: totals, then each layer that is new or wider.
+
+        Args:
+            print_fn: Called with each line.
+        """
+        layers = list(_layers_with_weights(self.motivated))
+        kinds = {layer.path: self._kind(layer) for layer in layers}
+        counts = {kind: list(kinds.values()).count(kind) for kind in ("whole", "wider", "new")}
+        print_fn(f"Weights map: {self.base.name} in {self.motivated.name}")
+        print_fn(
+            f"  {counts['whole'] + counts['wider']} of {len(layers)} layers matched: {counts['whole']} whole, "
+            f"{counts['wider']} extended in width; {counts['new']} new (depth)"
+        )
+        print_fn(
+            f"  {len(self.entries)} of {len(self.motivated.weights)} weights matched; the base covers "
+            f"{100 * self.covered_share:.1f} % of {sum(int(np.prod(v.shape)) for v in self.motivated.weights):,} "
+            "parameters"
+        )
+        rows = [(layer.path, *self._shapes(layer)) for layer in layers if kinds[layer.path] != "whole"]
+        if rows:
+            width = min(40, max(len(row[0]) for row in rows))
+            print_fn(f"  {'extended layer':<{width}}  {'base':<18} motivated")
+            for path, inner, outer in rows:
+                print_fn(f"  {path if len(path) <= width else '...' + path[3 - width :]:<{width}}  {inner:<18} {outer}")
+
+    def get_config(self) -> dict[str, Any]:
+        """The map as plain data: positions in `base.variables` and `motivated.variables`, and index arrays as lists."""
+        inner = {id(v): i for i, v in enumerate(self.base.variables)}
+        outer = {id(v): i for i, v in enumerate(self.motivated.variables)}
+        return {
+            "entries": [
+                [inner[id(e.base)], outer[id(e.motivated)], None if p.prefix else _to_lists(e.index, e.motivated.shape)]
+                for e, p in zip(self.entries, self.placements)
+            ]
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], base: keras.Model, motivated: keras.Model) -> "WeightsMap":
+        """Rebuilds the map of `get_config` for two models of the same structure."""
+        inner, outer = base.variables, motivated.variables
+        return cls(
+            base,
+            motivated,
+            [
+                Entry(inner[i], outer[j], None if index is None else tuple(np.array(axis) for axis in index))
+                for i, j, index in config["entries"]
+            ],
+        )
+
+    def _check(self) -> None:
+        known = {id(v) for v in self.base.variables}, {id(v) for v in self.motivated.variables}
+        seen: set[int] = set()
+        problems = []
+        for entry in self.entries:
+            for variable, model, ids in zip(entry, ("base", "motivated"), known):
+                if id(variable) not in ids:
+                    problems.append(f"'{variable.path}' is not a variable of the {model} model")
+                if id(variable) in seen:
+                    problems.append(f"'{variable.path}' is mapped twice")
+                seen.add(id(variable))
+            problems += [problem] if (problem := _misfit(*entry)) else []
+        problems += [
+            f"'{v.path}' {tuple(v.shape)} has no partner" for v in self.base.trainable_variables if id(v) not in seen
+        ]
+        if problems:
+            raise ValueError(_refusal(self.base, self.motivated, problems))
+
+    def _kind(self, layer: Any) -> str:
+        found = [self.partner(v) for v in own_variables(layer)]
+        if not any(found):
+            return "new"
+        return "whole" if all(partner and partner[1].whole for partner in found) else "wider"
+
+    def _shapes(self, layer: Any) -> tuple[str, str]:
+        largest = max(own_variables(layer), key=lambda v: int(np.prod(v.shape)))
+        found = self.partner(largest)
+        return ("-" if found is None else str(tuple(found[0].shape))), str(tuple(largest.shape))
+
+
+def check_built(name: str, model: Any) -> None:
+    """Raises unless `model` is a built Keras model."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Argument `{name}` must be a `keras.Model`. Received: {name}={model!r}")
+    if not model.built or not model.variables:
+        raise ValueError(
+            f"Argument `{name}` must be a built model with weights: call it on a batch or on a `keras.Input` first. "
+            f"Received: {name}=<{type(model).__name__} '{model.name}', built={model.built}, "
+            f"{len(model.variables)} variables>"
+        )
+
+
+def _complete(entry: Entry) -> Entry:
+    if entry.index is None:
+        return entry._replace(index=tuple(slice(0, size) for size in entry.base.shape))
+    return entry._replace(index=tuple(entry.index))
+
+
+def _misfit(base: Any, motivated: Any, index: Index | None = None) -> str | None:
+    """What is wrong with an entry, in one line, or `None`."""
+    inner, outer = tuple(base.shape), tuple(motivated.shape)
+    names = f"'{base.path}' {inner} against '{motivated.path}' {outer}"
+    if base is motivated:
+        return f"'{base.path}' is the same variable in both models; build them as two models, each with its own weights"
+    if len(inner) != len(outer):
+        return f"{names}: the ranks differ"
+    if any(i > o for i, o in zip(inner, outer)):
+        return f"{names}: a dimension of the base is larger"
+    if keras.backend.standardize_dtype(base.dtype) != keras.backend.standardize_dtype(motivated.dtype):
+        return f"{names}: the dtypes {base.dtype} and {motivated.dtype} differ"
+    if index is None:
+        return None
+    if len(index) != len(outer):
+        return f"{names}: the index has {len(index)} axes"
+    try:
+        chosen = positions(index, outer)
+    except IndexError as error:
+        return f"{names}: the index does not fit ({error})"
+    if tuple(len(axis) for axis in chosen) != inner:
+        return f"{names}: the index selects the shape {tuple(len(axis) for axis in chosen)}"
+    if any(len(set(axis.tolist())) != len(axis) for axis in chosen):
+        return f"{names}: the index selects an entry twice"
+    return None
+
+
+def _refusal(base: keras.Model, motivated: keras.Model, problems: list[str]) -> str:
+    hint = ""
+    if base.count_params() > motivated.count_params():
+        hint = (
+            f" The base has more parameters ({base.count_params():,}) than the motivated model "
+            f"({motivated.count_params():,}): are the two swapped?"
+        )
+    listed = "".join(f"\n- {problem}" for problem in problems[:8])
+    more = f"\n- and {len(problems) - 8} more" if len(problems) > 8 else ""
+    return f"The weights of '{base.name}' do not map into '{motivated.name}'.{hint}{listed}{more}\n{ADVICE}"
+
+
+def _layers_with_weights(layer: Any) -> Iterable[Any]:
+    from keras_motivation._keras import direct_sublayers
+
+    if own_variables(layer):
+        yield layer
+    for sublayer in direct_sublayers(layer):
+        yield from _layers_with_weights(sublayer)
+
+
+def _to_lists(index: Index | None, shape: Any) -> list[list[int]]:
+    return [axis.tolist() for axis in positions(index or (), shape)]

@@ -1,0 +1,36 @@
+"""Fixtures. The suite runs once under each backend, chosen by the environment variable KERAS_BACKEND."""
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Same seeds for every test, and no layer numbering left over from the one before."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def float64():
+    """Everything in double precision, where a rounding difference does not flip a decision."""
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(policy)
+    if keras.backend.backend() == "jax":
+        jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def mixed_float16():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(policy)
