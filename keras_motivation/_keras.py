@@ -49,3 +49,16 @@ def is_seed(variable: Any) -> bool:
     Layers list their generators' states in `variables` but mark them only by their name.
     """
     return variable.name == "seed_generator_state"
+
+
+def portable_config(config: Any) -> Any:
+    """A serialised optimizer without the backend in it.
+
+    Under PyTorch, Keras writes the module of its own subclass into the config (`keras.src.backend.torch.optimizers`),
+    which no other backend can load. The public class of the same name stands for it everywhere.
+    """
+    if isinstance(config, dict):
+        config = {key: portable_config(value) for key, value in config.items()}
+        if str(config.get("module", "")).startswith("keras.src.backend.torch.optimizers"):
+            config["module"] = "keras.optimizers"
+    return config

@@ -98,6 +98,25 @@ class MotivationCondition(keras.layers.Layer):
         self.motivated.assign(decision)
         return decision
 
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the memory, random seeds included, which Keras leaves out."""
+        for i, variable in enumerate(self.variables):
+            store[str(i)] = ops.convert_to_numpy(variable.value)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the memory.
+
+        Raises:
+            ValueError: If the file holds the memory of another condition; nothing is changed then.
+        """
+        if len(store.keys()) != len(self.variables):
+            raise ValueError(
+                f"The file must hold {len(self.variables)} variables for the motivation condition '{self.name}' "
+                f"({', '.join(v.name for v in self.variables)}). Received: {len(store.keys())}"
+            )
+        for i, variable in enumerate(self.variables):
+            variable.assign(store[str(i)])
+
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LossStreak(MotivationCondition):

@@ -229,6 +229,7 @@ class MotivatedModel(BackendStep, keras.Model):
         """As in Keras, with the motivation."""
         config = super().get_compile_config()
         if config:
+            config["optimizer"] = _keras.portable_config(config["optimizer"])
             config["motivation"] = keras.saving.serialize_keras_object(self.motivation)
             config["evaluate_motivated"] = self._compiled_pair.evaluate
         return config
@@ -284,6 +285,16 @@ class MotivatedModel(BackendStep, keras.Model):
             raise
         self.sync()
         return history
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`, for both models in one pass over the data.
+
+        Returns:
+            The base's loss and metrics and, unless switched off in `compile`, the motivated model's as `motivated_*`.
+        """
+        if not self.compiled:  # Keras stumbles over the missing optimizer instead
+            raise ValueError("You must call `compile()` before calling `evaluate()`.")
+        return super().evaluate(*args, **kwargs)
 
     def reset_metrics(self) -> None:
         """As in Keras, for both models' values."""

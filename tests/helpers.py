@@ -50,7 +50,13 @@ def randomise(model, seed=0):
 def pair_of(kind, build=resnet):
     """A base and a motivated model: `depth` extends blocks, `both` blocks and channels."""
     sizes = {"depth": ((4, 1), (4, 2)), "width": ((4, 1), (6, 1)), "both": ((4, 1), (6, 2))}[kind]
-    return randomise(build(*sizes[0]), 1), randomise(build(*sizes[1]), 2)
+    base, motivated = randomise(build(*sizes[0]), 1), randomise(build(*sizes[1]), 2)
+    for layer in base.layers:  # nested by value from the start, so that the motivated model can be compared on its own
+        for inner, outer in zip(layer.weights, motivated.get_layer(layer.name).weights if layer.weights else []):
+            value = np.array(numpy(outer))
+            value[tuple(slice(0, n) for n in inner.shape)] = numpy(inner)
+            outer.assign(value)
+    return base, motivated
 
 
 def images(batches=8, batch=4, side=6, classes=3, seed=0):
@@ -67,13 +73,17 @@ def vectors(batches=8, batch=4, features=5, classes=3, seed=0):
     return x.astype(keras.config.floatx()), (np.abs(x.sum(axis=1)) * 2).astype("int32") % classes
 
 
+def numpy(variable):
+    return keras.ops.convert_to_numpy(variable.value)
+
+
 def crossentropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def values(model):
     """The model's weights as numpy arrays."""
-    return [keras.ops.convert_to_numpy(v.value) for v in model.weights]
+    return [numpy(v) for v in model.weights]
 
 
 def assert_same_weights(model, reference, rtol=1e-4, atol=1e-6):

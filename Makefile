@@ -1,0 +1,54 @@
+# Every target makes what it needs: a virtual environment in .venv, filled by pip once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+BACKENDS ?= tensorflow jax torch
+KERAS_BACKEND ?= jax
+PYTEST_ARGS ?=
+# Exactly this version: it has a plain CPU build, while the newest torch may pull gigabytes of CUDA libraries.
+TORCH := torch==2.13.0
+quickstart: export KERAS_BACKEND := $(KERAS_BACKEND)
+
+.PHONY: help quickstart test lint format clean $(BACKENDS:%=test-%)
+
+help:
+	@echo "make quickstart   train a nested pair on real images and write both models (KERAS_BACKEND=jax|tensorflow|torch)"
+	@echo "make test         the test suite under every backend; make test-jax and so on for one"
+	@echo "make lint         ruff and mypy;  make format to let ruff fix"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of packages, so that each is installed once and again when pyproject.toml changes.
+$(VENV)/.installed-tensorflow $(VENV)/.installed-jax: $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[examples,$*]'
+	@touch $@
+
+$(VENV)/.installed-torch: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[examples,torch]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.installed-$(KERAS_BACKEND)
+	$(BIN)/python examples/quickstart.py --output output
+
+test: $(BACKENDS:%=test-%)
+
+$(BACKENDS:%=test-%): test-%: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
+	KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) output .pytest_cache .mypy_cache .ruff_cache .hypothesis

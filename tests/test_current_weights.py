@@ -1,0 +1,140 @@
+"""Whenever a user looks, `model.base` and `model.motivated` hold the current weights."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import Alternate, crossentropy, mlp, numpy, pair_of, values, vectors
+
+import keras_motivation as km
+
+
+def compiled(**kwargs):
+    model = km.MotivatedModel(*pair_of("both", mlp))
+    model.compile("adam", crossentropy(), motivation=Alternate(), **kwargs)
+    return model
+
+
+def assert_in_step(base, motivated):
+    """The base's weights stand in the motivated model, by layer name and as prefixes."""
+    for layer in base.layers:
+        for inner, outer in zip(layer.weights, motivated.get_layer(layer.name).weights if layer.weights else []):
+            window = tuple(slice(0, n) for n in inner.shape)
+            np.testing.assert_array_equal(numpy(outer)[window], numpy(inner))
+
+
+def test_at_construction_the_motivated_model_takes_the_bases_weights():
+    base, motivated = pair_of("both", mlp)
+    base.set_weights([w + 1 for w in values(base)])
+    extension = numpy(motivated.get_layer("hidden1").kernel)
+    km.MotivatedModel(base, motivated)
+    assert_in_step(base, motivated)
+    np.testing.assert_array_equal(numpy(motivated.get_layer("hidden1").kernel), extension)
+
+
+def test_after_fit_also_for_who_holds_the_models_themselves():
+    x, y = vectors()
+    base, motivated = pair_of("both", mlp)
+    model = km.MotivatedModel(base, motivated)
+    model.compile("adam", crossentropy(), motivation=Alternate())
+    model.fit(x, y, batch_size=4, verbose=0)
+    assert_in_step(base, motivated)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_after_an_interrupted_fit(error):
+    x, y = vectors()
+    model = compiled()
+    before = values(model.base)
+    held = model.motivated
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 4:
+                raise error
+
+    with pytest.raises(error):
+        model.fit(x, y, batch_size=4, verbose=0, callbacks=[Interrupt()])
+    assert not all(np.array_equal(a, b) for a, b in zip(before, values(model.base)))
+    assert_in_step(model._nested[0], held)
+    model.fit(x, y, batch_size=4, verbose=0)
+
+
+def test_an_error_in_the_first_step_loses_no_weight():
+    """On JAX, Keras has taken the values out of the variables by then."""
+    x, y = vectors()
+    base, motivated = pair_of("both", mlp)
+    model = km.MotivatedModel(base, motivated)
+    before = values(base), values(motivated)
+
+    def broken(y_true, y_pred):
+        raise ArithmeticError("the user's loss is broken")
+
+    model.compile("adam", broken)
+    with pytest.raises(ArithmeticError, match="the user's loss is broken"):
+        model.fit(x, y, batch_size=4, verbose=0)
+    for nested, expected in zip((base, motivated), before):
+        for actual, value in zip(values(nested), expected):
+            np.testing.assert_array_equal(actual, value)
+
+
+def test_inside_callbacks():
+    x, y = vectors()
+    model = compiled()
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch in (2, 5):
+                assert_in_step(self.model.base, self.model.motivated)
+                seen.append(values(self.model.motivated))
+
+        def on_epoch_end(self, epoch, logs=None):
+            assert_in_step(self.model.base, self.model.motivated)
+            seen.append(values(self.model.motivated))
+
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0, validation_data=(x, y), callbacks=[Look()])
+    assert len(seen) == 6
+    for before, after in zip(seen, seen[1:]):
+        assert any(not np.array_equal(a, b) for a, b in zip(before, after))
+    # Looking changes nothing.
+    blind = compiled()
+    blind.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    assert len(values(blind.base)) == len(values(model.base))
+
+
+def test_looking_in_mid_epoch_does_not_change_the_run():
+    x, y = vectors()
+    ends = []
+    for look in (False, True):
+        model = compiled()
+
+        class Look(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None, look=look):
+                if look:
+                    values(self.model.motivated)
+
+        model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, callbacks=[Look()])
+        ends.append(values(model.motivated))
+    for blind, seen in zip(*ends):
+        np.testing.assert_array_equal(blind, seen)
+
+
+def test_after_train_on_batch_and_after_setting_the_bases_weights():
+    x, y = vectors()
+    model = compiled()
+    for _ in range(3):
+        model.train_on_batch(x, y)
+        assert_in_step(model.base, model.motivated)
+    model.base.set_weights([w + 1 for w in values(model.base)])
+    assert_in_step(model.base, model.motivated)
+
+
+def test_the_motivated_model_evaluates_by_itself_as_within_the_pair():
+    x, y = vectors()
+    model = compiled(metrics=["accuracy"])
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    logs = model.evaluate(x, y, verbose=0, return_dict=True)
+    for nested, prefix in ((model.base, ""), (model.motivated, "motivated_")):
+        nested.compile(loss=crossentropy(), metrics=["accuracy"])
+        for name, value in nested.evaluate(x, y, verbose=0, return_dict=True).items():
+            np.testing.assert_allclose(logs[prefix + name], value, rtol=1e-4, err_msg=prefix + name)

@@ -1,0 +1,103 @@
+"""`Never` is `base.fit` and `Always` is `motivated.fit`, whatever the optimizer does besides."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import assert_same_weights, crossentropy, mlp, numpy, pair_of, vectors
+
+import keras_motivation as km
+
+
+def decaying():
+    return keras.optimizers.schedules.CosineDecay(0.1, decay_steps=12)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    "schedule": lambda: keras.optimizers.SGD(decaying()),
+    "clipnorm": lambda: keras.optimizers.SGD(0.5, clipnorm=0.05),
+    "global_clipnorm": lambda: keras.optimizers.SGD(0.5, global_clipnorm=0.1),
+    "clipvalue": lambda: keras.optimizers.SGD(0.5, clipvalue=0.01),
+    "ema": lambda: keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5),
+    "ema_overwrite": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=3),
+}
+
+
+def fit_both(which, optimizer, kind="both", epochs=2, **compile_kwargs):
+    """Fits the stock model and the pair on the same data; returns (stock model, its part of the pair, histories)."""
+    x, y = vectors()
+    stock = pair_of(kind, mlp)[which]
+    stock.compile(optimizer(), crossentropy(), metrics=["accuracy"], **compile_kwargs)
+    expected = stock.fit(x, y, batch_size=4, epochs=epochs, shuffle=False, verbose=0).history
+    pair = km.MotivatedModel(*pair_of(kind, mlp))
+    motivation = km.Always() if which else km.Never()
+    pair.compile(optimizer(), crossentropy(), metrics=["accuracy"], motivation=motivation, **compile_kwargs)
+    before = [np.array(numpy(v)) for v in extension(pair)]
+    history = pair.fit(x, y, batch_size=4, epochs=epochs, shuffle=False, verbose=0).history
+    return stock, pair, before, expected, history
+
+
+def extension(pair):
+    return [v for v in pair.variables if not any(v is b for b in pair.base.variables)]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
+def test_equals_the_stock_model(which, optimizer):
+    stock, pair, _, expected, history = fit_both(which, OPTIMIZERS[optimizer])
+    assert history["motivated"] == [float(which)] * 2
+    for name, series in expected.items():
+        np.testing.assert_allclose(history[name], series, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert_same_weights(pair.motivated if which else pair.base, stock, rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("optimizer", [o for o in OPTIMIZERS if "ema" not in o])
+def test_never_leaves_the_extension_alone(optimizer):
+    """No momentum, weight decay or slot touches weights outside the trained model."""
+    _, pair, before, _, _ = fit_both(0, OPTIMIZERS[optimizer])
+    after = extension(pair)
+    moved = [v.path for v, old in zip(after, before) if not np.array_equal(numpy(v), old)]
+    shared = {e.motivated.path for e in pair.weights_map.entries}
+    own = {v.path for v in pair.motivation.variables}
+    assert set(moved) <= shared | own
+    for entry, placement in zip(pair.weights_map.entries, pair.weights_map.placements):
+        if placement.whole:
+            continue
+        # Of a widened weight, only the part that the base maps to may have been refreshed.
+        old = next(b for v, b in zip(after, before) if v is entry.motivated)
+        new = np.array(numpy(entry.motivated))
+        new[placement.slices] = old[placement.slices]
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.usefixtures("mixed_float16")
+@pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
+def test_equals_the_stock_model_in_mixed_precision(which):
+    stock, pair, _, expected, history = fit_both(which, lambda: keras.optimizers.Adam(0.01))
+    assert type(pair.optimizer).__name__ == "LossScaleOptimizer"
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=2e-3)
+    assert_same_weights(pair.motivated if which else pair.base, stock, rtol=5e-2, atol=5e-3)
+
+
+@pytest.mark.usefixtures("mixed_float16")
+def test_clipnorm_acts_on_whole_weights_under_a_loss_scale():
+    stock, pair, _, expected, history = fit_both(1, lambda: keras.optimizers.SGD(0.5, clipnorm=0.05))
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=2e-3)
+    assert_same_weights(pair.motivated, stock, rtol=5e-2, atol=5e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Dynamo turns a warning inside its tracing into an internal error
+@pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
+def test_equals_the_stock_model_when_compiled(which):
+    """XLA under TensorFlow and JAX, `torch.compile` under PyTorch."""
+    stock, pair, _, expected, history = fit_both(which, OPTIMIZERS["adamw"], epochs=1, jit_compile=True)
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-4)
+    assert_same_weights(pair.motivated if which else pair.base, stock, rtol=1e-3, atol=1e-5)
+
+
+def test_equals_the_stock_model_run_eagerly():
+    stock, pair, _, expected, history = fit_both(1, OPTIMIZERS["sgd"], epochs=1, run_eagerly=True)
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-4)
+    assert_same_weights(pair.motivated, stock)

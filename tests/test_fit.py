@@ -1,0 +1,371 @@
+"""`fit` as users call it: kinds of data, weights, losses, layers and subclasses."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import (
+    Alternate,
+    Recorder,
+    assert_same_weights,
+    crossentropy,
+    mlp,
+    numpy,
+    pair_of,
+    randomise,
+    resnet,
+    values,
+    vectors,
+)
+from keras import layers, ops
+
+import keras_motivation as km
+
+BACKEND = keras.backend.backend()
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y, batch=4):
+        super().__init__()
+        self.x, self.y, self.batch = x, y, batch
+
+    def __len__(self):
+        return len(self.x) // self.batch
+
+    def __getitem__(self, i):
+        part = slice(i * self.batch, (i + 1) * self.batch)
+        return self.x[part], self.y[part]
+
+
+def data_of(kind, x, y):
+    """The same batches of 4 as each kind of input; returns what `fit` takes."""
+    if kind == "numpy":
+        return {"x": x, "y": y, "batch_size": 4}
+    if kind == "tf.data":
+        tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+        return {"x": tf.data.Dataset.from_tensor_slices((x, y)).batch(4)}
+    if kind == "PyDataset":
+        return {"x": Batches(x, y)}
+    if kind == "generator":
+        return {"x": (b for b in [*Batches(x, y)] * 2), "steps_per_epoch": len(x) // 4}
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return {"x": torch.utils.data.DataLoader(dataset, batch_size=4)}
+
+
+def compiled(motivation=None, kind="both", cls=km.MotivatedModel, **kwargs):
+    model = cls(*pair_of(kind, mlp))
+    model.compile("adam", crossentropy(), motivation=motivation or Alternate(), **kwargs)
+    return model
+
+
+def fit(model, shuffle=False, **kwargs):
+    x, y = vectors()
+    return model.fit(x, y, batch_size=4, shuffle=shuffle, verbose=0, **kwargs)
+
+
+@pytest.mark.parametrize("kind", ["tf.data", "PyDataset", "DataLoader", "generator"])
+def test_every_kind_of_data_trains_alike(kind):
+    x, y = vectors()
+    expected, model = compiled(), compiled()
+    history = expected.fit(**data_of("numpy", x, y), epochs=2, shuffle=False, verbose=0).history
+    again = model.fit(**data_of(kind, x, y), epochs=2, shuffle=False, verbose=0).history
+    np.testing.assert_allclose(again["loss"], history["loss"], rtol=1e-5)
+    assert_same_weights(model.motivated, expected.motivated)
+    evaluated = [m.evaluate(**data_of("numpy", x, y), verbose=0) for m in (model, expected)]
+    np.testing.assert_allclose(*evaluated, rtol=1e-4)
+
+
+def test_a_last_short_batch():
+    x, y = vectors()
+    history = compiled().fit(x[:30], y[:30], batch_size=4, validation_data=(x[:6], y[:6]), verbose=0).history
+    assert np.isfinite(history["val_motivated_loss"]).all()
+
+
+def test_sample_weight_and_class_weight_are_the_stock_models():
+    x, y = vectors()
+    class_weight = {0: 1.0, 1: 0.2, 2: 3.0}
+    weights = np.array([class_weight[label] for label in y], "float32")
+    ends = []
+    for kwargs in ({"class_weight": class_weight}, {"sample_weight": weights}):
+        model = compiled("always")
+        model.fit(x, y, batch_size=4, shuffle=False, verbose=0, **kwargs)
+        ends.append(model.motivated)
+    stock = pair_of("both", mlp)[1]
+    stock.compile("adam", crossentropy())
+    stock.fit(x, y, batch_size=4, shuffle=False, verbose=0, sample_weight=weights)
+    for motivated in ends:
+        assert_same_weights(motivated, stock)
+
+
+def two_headed(width):
+    inputs = {"left": keras.Input((5,), name="left"), "right": keras.Input((3,), name="right")}
+    x = layers.Concatenate()([inputs["left"], inputs["right"]])
+    x = layers.Dense(width, "relu", name="body")(x)
+    outputs = {"kind": layers.Dense(3, name="kind")(x), "size": layers.Dense(1, name="size")(x)}
+    return keras.Model(inputs, outputs)
+
+
+def test_multi_input_and_multi_output_with_dictionaries():
+    x, y = vectors()
+    inputs = {"left": x, "right": x[:, :3]}
+    targets = {"kind": y, "size": x[:, :1]}
+    losses = {"kind": crossentropy(), "size": "mse"}
+    model = km.MotivatedModel(randomise(two_headed(4), 1), randomise(two_headed(7), 2))
+    model.compile("adam", losses, loss_weights={"kind": 1.0, "size": 0.5}, metrics={"kind": "accuracy"}, motivation=Alternate())
+    history = model.fit(inputs, targets, batch_size=4, validation_data=(inputs, targets), verbose=0).history
+    expected = {"loss", "kind_loss", "size_loss", "kind_accuracy"}
+    assert set(history) == expected | {"motivated"} | {f"val_{m}{n}" for m in ("", "motivated_") for n in expected}
+    assert set(model.predict(inputs, verbose=0)) == {"kind", "size"}
+    # The metrics of each model are those that the model gives when it stands alone.
+    for nested, prefix in ((model.base, "val_"), (model.motivated, "val_motivated_")):
+        alone = two_headed(nested.get_layer("body").units)
+        alone.set_weights(values(nested))
+        alone.compile("adam", losses, loss_weights={"kind": 1.0, "size": 0.5}, metrics={"kind": "accuracy"})
+        for name, value in alone.evaluate(inputs, targets, batch_size=4, verbose=0, return_dict=True).items():
+            np.testing.assert_allclose(history[prefix + name][0], value, rtol=1e-4, err_msg=prefix + name)
+
+
+class Penalised(layers.Layer):
+    """Adds a loss of its input in `call`."""
+
+    def call(self, x):
+        self.add_loss(0.1 * ops.mean(ops.square(x)))
+        return x
+
+
+def penalised(width):
+    inputs = keras.Input((5,))
+    x = layers.Dense(width, "relu", name="body", kernel_regularizer=keras.regularizers.L2(0.1))(inputs)
+    return keras.Model(inputs, layers.Dense(3, name="head")(Penalised()(x)))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_penalties_are_those_of_the_model_that_trains(which):
+    """`add_loss` and regularisers, of the base only on a base batch, of the assembled weights on a motivated one."""
+    x, y = vectors()
+
+    def models():
+        base, motivated = randomise(penalised(4), 1), randomise(penalised(6), 2)
+        return base, km.MotivatedModel(base, motivated)._nested[1]
+
+    stock = models()[which]
+    stock.compile("sgd", crossentropy())
+    expected = stock.fit(x, y, batch_size=4, shuffle=False, verbose=0).history["loss"]
+    model = km.MotivatedModel(*models())
+    model.compile("sgd", crossentropy(), motivation=("never", "always")[which])
+    np.testing.assert_allclose(model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history["loss"], expected, rtol=1e-5)
+    evaluated = model.evaluate(x, y, verbose=0, return_dict=True)
+    np.testing.assert_allclose(
+        evaluated[("loss", "motivated_loss")[which]], stock.evaluate(x, y, verbose=0), rtol=1e-4
+    )
+
+
+def with_dropout(width):
+    inputs = keras.Input((5,))
+    x = layers.Dense(width, "relu", name="body")(layers.GaussianNoise(0.1, seed=3)(inputs))
+    return keras.Model(inputs, layers.Dense(3, name="head")(layers.Dropout(0.5, seed=7)(x)))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_seeded_layers_draw_as_in_the_stock_model(which):
+    x, y = vectors()
+
+    def models():
+        base, motivated = randomise(with_dropout(8), 1), randomise(with_dropout(16), 2)
+        return base, km.MotivatedModel(base, motivated)._nested[1]
+
+    stock = models()[which]
+    stock.compile("sgd", crossentropy())
+    expected = stock.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
+    model = km.MotivatedModel(*models())
+    model.compile("sgd", crossentropy(), motivation=("never", "always")[which])
+    history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    """A user's own model, with unnamed layers."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.body = layers.Dense(width, "relu")
+        self.drop = layers.Dropout(0.1, seed=1)
+        self.head = layers.Dense(3)
+
+    def call(self, x, training=False):
+        return self.head(self.drop(self.body(x), training=training))
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+def test_subclassed_models():
+    x, y = vectors()
+    pair = [Subclassed(4), Subclassed(8)]
+    for nested in pair:
+        nested(x[:1])
+    model = km.MotivatedModel(*pair)
+    model.compile("adam", crossentropy(), motivation=Alternate())
+    assert np.isfinite(model.fit(x, y, batch_size=4, epochs=2, verbose=0).history["loss"]).all()
+
+
+class HalfLoss(km.MotivatedModel):
+    """Overrides both hooks of Keras, in the signatures that Keras documents."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        return 0.5 * super().compute_loss(x, y, y_pred, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return {**super().compute_metrics(x, y, y_pred, sample_weight), "spread": ops.std(y_pred)}
+
+
+def test_a_subclass_may_override_loss_and_metrics():
+    x, y = vectors()
+    plain, half = compiled("never"), compiled("never", cls=HalfLoss)
+    plain_loss = plain.train_on_batch(x, y, return_dict=True)["loss"]
+    logs = half.train_on_batch(x, y, return_dict=True)
+    np.testing.assert_allclose(logs["loss"], plain_loss / 2, rtol=1e-6)
+    assert {"spread", "motivated"} <= set(logs)
+    history = fit(half, validation_data=(x, y)).history
+    assert {"spread", "motivated", "val_spread", "val_motivated_spread"} <= set(history)
+
+
+def test_a_step_may_minimise_a_weighted_sum_of_both_losses():
+    """The list of (model, weight) terms, which later versions build on."""
+
+    class Joint(km.MotivatedModel):
+        def loss_terms(self, motivated):
+            return [(0, 0.25), (1, 2.0)] if motivated else [(0, 1.0)]
+
+    x, y = vectors()
+    model = Joint(*pair_of("both", mlp))
+    model.compile(keras.optimizers.SGD(0.0), crossentropy(), motivation="always")
+    alone = []
+    for nested in pair_of("both", mlp):
+        nested.compile(keras.optimizers.SGD(0.0), crossentropy())
+        alone.append(nested.train_on_batch(x, y))
+    np.testing.assert_allclose(model.train_on_batch(x, y, return_dict=True)["loss"], 0.25 * alone[0] + 2 * alone[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["eager", "jit", "nojit"])
+@pytest.mark.filterwarnings("default")  # Dynamo turns a warning inside its tracing into an internal error
+def test_run_eagerly_and_jit_compile(mode):
+    kwargs = {"eager": {"run_eagerly": True}, "jit": {"jit_compile": True}, "nojit": {"jit_compile": False}}[mode]
+    expected, model = compiled(), compiled(**kwargs)
+    np.testing.assert_allclose(fit(model).history["loss"], fit(expected).history["loss"], rtol=1e-4)
+    assert_same_weights(model.motivated, expected.motivated, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [3])
+def test_steps_per_execution(steps):
+    if BACKEND == "torch":
+        with pytest.raises(ValueError, match="steps_per_execution"):
+            fit(compiled(steps_per_execution=steps))
+        return
+    expected, model = compiled(), compiled(steps_per_execution=steps)
+    history = fit(model).history
+    np.testing.assert_allclose(history["loss"], fit(expected).history["loss"], rtol=1e-5)
+    assert history["motivated"] == [0.5]
+    assert_same_weights(model.motivated, expected.motivated)
+
+
+def test_train_on_batch_and_test_on_batch():
+    x, y = vectors()
+    model = compiled(metrics=["accuracy"])
+    logs = [model.train_on_batch(x[:4], y[:4], return_dict=True) for _ in range(4)]
+    assert [log["motivated"] for log in logs] == [0, 1, 0, 1]
+    assert len(model.train_on_batch(x[:4], y[:4])) == 3
+    tested = model.test_on_batch(x[:4], y[:4], return_dict=True)
+    assert set(tested) == {"loss", "accuracy", "motivated_loss", "motivated_accuracy"}
+    model.predict_on_batch(x[:4])
+
+
+def test_predict_and_call_are_the_bases():
+    x, _ = vectors()
+    model = compiled()
+    fit(model)
+    np.testing.assert_allclose(model.predict(x, verbose=0), model.base.predict(x, verbose=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ops.stop_gradient(model(x))), model.base.predict(x, verbose=0), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_validation_changes_nothing():
+    """Neither weights nor the condition's memory: the run with validation is the run without."""
+    x, y = vectors()
+    runs = []
+    for validation in (None, (x[:8], y[:8])):
+        model, record = compiled(km.LossStreak(1)), Recorder()
+        fit(model, epochs=3, validation_data=validation, callbacks=[record])
+        runs.append((record, [numpy(v) for v in model.variables]))
+    assert runs[0][0].motivated == runs[1][0].motivated
+    assert any(runs[0][0].motivated)
+    for one, other in zip(runs[0][1], runs[1][1]):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_fit_twice_is_fit_once_for_as_long():
+    once, twice = compiled(km.LossStreak(1)), compiled(km.LossStreak(1))
+    losses = fit(once, epochs=4).history["loss"]
+    again = fit(twice, epochs=2).history["loss"] + fit(twice, epochs=2).history["loss"]
+    np.testing.assert_allclose(again, losses, rtol=1e-6)
+    assert_same_weights(twice.motivated, once.motivated)
+
+
+def test_compile_twice_with_the_same_condition_keeps_its_memory():
+    x, y = vectors()
+    condition = km.LossStreak(1)
+    model = compiled(condition)
+    model.train_on_batch(x[:4], y[:4])
+    memory = [numpy(v) for v in condition.variables]
+    for same in (condition, {"class_name": "keras_motivation>LossStreak", "config": {"k": 1}}, ):
+        model.compile("sgd", crossentropy(), motivation=same)
+        assert model.motivation is condition
+        np.testing.assert_array_equal([numpy(v) for v in condition.variables], memory)
+    fit(model)
+    model.compile("sgd", crossentropy(), motivation=km.LossStreak(2))
+    assert model.motivation.k == 2
+    fit(model)
+
+
+class CountedTraces(km.MotivatedModel):
+    """Counts how often the Python code of a step runs: once a trace where a step is compiled."""
+
+    calls = 0
+
+    def compute_loss(self, *args, **kwargs):
+        CountedTraces.calls += 1
+        return super().compute_loss(*args, **kwargs)
+
+
+def test_nothing_is_traced_again_after_the_first_epoch():
+    x, y = vectors()
+    model = compiled(cls=CountedTraces)
+    counts = []
+
+    class Count(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            counts.append(CountedTraces.calls)
+
+    CountedTraces.calls = 0
+    fit(model, epochs=3, validation_data=(x, y), callbacks=[Count()])
+    fit(model, epochs=1, validation_data=(x, y), callbacks=[Count()])
+    if BACKEND == "torch":  # runs the Python code of every batch, once for training and once a model in validation
+        assert np.diff(counts).tolist()[0] == 8 + 2 * 8
+        return
+    assert counts[0] >= 4
+    assert counts == [counts[0]] * 4
+
+
+def test_no_retrace_with_convolutions_and_batch_norm():
+    """The state keeps shapes, dtypes and structure from step to step, batch-norm buffers and seeds included."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 6, 6, 2)).astype("float32"), rng.integers(0, 3, 16)
+    model = CountedTraces(resnet(4, 1), resnet(6, 2))
+    model.compile("adamw", crossentropy(), motivation=Alternate())
+    model.fit(x, y, batch_size=4, verbose=0)
+    before = CountedTraces.calls
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    assert CountedTraces.calls - before == (8 if BACKEND == "torch" else 0)

@@ -1,0 +1,83 @@
+"""The private parts of Keras we lean on still behave as we take them to. If Keras changes one, this fails first."""
+
+import keras
+import pytest
+from helpers import crossentropy, mlp, vectors
+from keras import layers
+
+from keras_motivation import _keras
+
+
+def test_direct_sublayers():
+    class Composite(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.one = layers.Dense(1)
+            self.more = [layers.Dense(2), layers.Dense(3)]
+
+    composite = Composite()
+    assert _keras.direct_sublayers(composite) == [composite.one, *composite.more]
+
+
+def test_auto_name_number():
+    numbers = [_keras.auto_name_number(layers.Conv2D(1, 1)) for _ in range(3)]
+    assert numbers == [0, 1, 2]
+    assert _keras.auto_name_number(layers.Conv2D(1, 1, name="conv")) is None
+    assert _keras.auto_name_number(layers.Conv2D(1, 1, name="block2a_conv2d_1x")) is None
+    assert _keras.auto_name_number(layers.MultiHeadAttention(1, 1)) == 0
+
+
+def test_random_seeds_are_recognised():
+    model = keras.Sequential([keras.Input((2,)), layers.Dropout(0.5), layers.Dense(1)])
+    assert [_keras.is_seed(v) for v in model.variables].count(True) == 1
+    assert _keras.is_seed(keras.random.SeedGenerator(1).state)
+
+
+@pytest.mark.parametrize("with_training", [True, False])
+def test_compute_loss_accepts_both_signatures(with_training):
+    class New(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return training
+
+    class Old(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+            return "old"
+
+    assert _keras.compute_loss(New(), None, None, None, None, training=False) is False
+    assert _keras.compute_loss(Old(), None, None, None, None, training=False) == "old"
+
+
+def test_loss_tracker_is_the_log_entry_loss():
+    model = mlp()
+    model.compile("sgd", crossentropy())
+    assert _keras.loss_tracker(model) is model.metrics[0]
+    assert _keras.loss_tracker(model).name == "loss"
+
+
+def test_jax_hooks():
+    """`_make_function`, `_get_jax_state` and `_jax_state` of Keras's JAX trainer, which `_backend/jax.py` extends."""
+    if keras.backend.backend() != "jax":
+        assert not hasattr(keras.Model, "_get_jax_state")
+        return
+    model = mlp()
+    model.compile("sgd", crossentropy())
+    x, y = vectors()
+    model.fit(x, y, verbose=0)
+    names = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+    state = model._get_jax_state(**dict.fromkeys(names, True), purge_model_variables=True)
+    assert len(state) == 4
+    assert model.trainable_variables[0]._value is None
+    model._jax_state, model._jax_state_synced = dict(zip(names, state)), False
+    model.jax_state_sync()
+    assert model.trainable_variables[0]._value is not None
+    step = model._make_function(lambda state, data: (data, state))
+    assert step("state", iter(["batch"])) == ("batch", "state")
+
+
+def test_optimizer_configs_name_no_backend():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(0.1, clipnorm=2.0))
+    config = _keras.portable_config(keras.saving.serialize_keras_object(optimizer))
+    assert "keras.src" not in str(config)
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again.inner_optimizer) is type(optimizer.inner_optimizer)
+    assert again.inner_optimizer.clipnorm == 2.0
