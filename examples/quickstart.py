@@ -1,7 +1,7 @@
 """Train once, deploy two sizes: a nested ResNet pair on scikit-learn's digits (1,797 real 8x8 images).
 
-Run it with `make quickstart`. It trains the pair and, to compare, both models alone for as many epochs; prints one table
-and writes `base.keras`, `motivated.keras` and `motivation.png`. It takes at most three minutes on two cores.
+Run it with `make quickstart`. It trains the pair and, to compare, both models alone for as many epochs, prints one
+table, and writes `base.keras`, `motivated.keras` and `motivation.png`. It takes about a minute on two cores.
 """
 
 import argparse
@@ -119,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     share = float(np.mean(log.motivated))
     ratio = multiply_adds(model.motivated) / multiply_adds(model.base)
-    print(f"\n{share:.1%} of the batches were motivated; the motivated model costs {ratio:.2f} times the base a batch.\n")
+    print(
+        f"\n{share:.1%} of the batches were motivated; the motivated model costs {ratio:.2f} times the base a batch.\n"
+    )
     print(f"{'model':<32}{'parameters':>11}{'test accuracy':>15}{'training cost *':>17}")
     rows = [
         ("base, of the pair", model.base, pair["val_accuracy"], ((1 - share) + share * ratio) / ratio),
@@ -128,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("motivated alone", large_alone, large_history["val_accuracy"], 1.0),
     ]
     for name, trained, accuracy, cost in rows:
-        print(f"{name:<32}{trained.count_params():>11,}{accuracy[-1]:>15.4f}{'(same fit)' if cost is None else f'{cost:.2f}':>17}")
+        relative = "(same fit)" if cost is None else f"{cost:.2f}"
+        print(f"{name:<32}{trained.count_params():>11,}{accuracy[-1]:>15.4f}{relative:>17}")
     print("* multiply-adds of training, relative to training the larger model alone; one run, one seed")
 
     model.base.save(options.output / "base.keras")

@@ -1,7 +1,8 @@
 """Assembled weights: base tensors placed inside motivated tensors, and taken out again.
 
 Everything is built of slices, concatenations, gathers and a `where`, which have gradients on every backend
-(`keras.ops.slice_update` has none on TensorFlow). An `index` holds one entry an axis of the motivated tensor: a `slice`, or a 1-D integer array.
+(`keras.ops.slice_update` has none on TensorFlow). An `index` holds one entry an axis of the motivated tensor: a
+`slice`, or a 1-D integer array.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,9 @@ class Placement:
                 self.grown[axis] = (selected.astype("int32"), source, inside)
         self.prefix = all(np.array_equal(selected, np.arange(len(selected))) for selected in chosen)
         self.slices = tuple(slice(0, len(selected)) for selected in chosen)
-        self.mask = np.ones((1,) * len(chosen), bool)  # where base entries stand; broadcasts over axes that did not grow
+        self.mask = np.ones(
+            (1,) * len(chosen), bool
+        )  # where base entries stand; broadcasts over axes that did not grow
         for axis, (_, _, inside) in self.grown.items():
             self.mask = self.mask & inside.reshape([-1 if a == axis else 1 for a in range(len(chosen))])
 

@@ -1,4 +1,4 @@
-"""Motivation conditions: from the course of the training loss to "is the next batch motivated?" (paper, section 3.1)."""
+"""Motivation conditions: from the course of the training loss to "is the next batch motivated?" (paper, 3.1)."""
 
 import re
 from typing import Any
@@ -220,7 +220,9 @@ class RandomActivation(MotivationCondition):
 
     def __init__(self, probability: float, seed: int | None = None, **kwargs: Any) -> None:
         if isinstance(probability, bool) or not isinstance(probability, (int, float)) or not 0 <= probability <= 1:
-            raise ValueError(f"Argument `probability` must be a number in [0, 1]. Received: probability={probability!r}")
+            raise ValueError(
+                f"Argument `probability` must be a number in [0, 1]. Received: probability={probability!r}"
+            )
         if seed is None:
             seed = int(np.random.default_rng().integers(2**31))
         super().__init__(motivated=bool(np.random.default_rng(seed).random() < probability), **kwargs)

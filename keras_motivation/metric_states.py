@@ -30,7 +30,9 @@ class MetricStates(keras.metrics.Metric):
         """Adds the shadows of variables that appeared since the last call. Metrics are built lazily by Keras."""
         for variable in self._variables_fn():
             if id(variable) not in self._shadows.pairs:
-                shadow = self.add_variable(variable.shape, initializer="zeros", dtype=variable.dtype, name=variable.name)
+                shadow = self.add_variable(
+                    variable.shape, initializer="zeros", dtype=variable.dtype, name=variable.name
+                )
                 self._shadows.pairs[id(variable)] = (variable, shadow)
 
     def reset_state(self) -> None:

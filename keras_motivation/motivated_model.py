@@ -12,11 +12,12 @@ from keras_motivation._backend import BackendStep
 from keras_motivation.checks import check_optimizer, check_same_interface, takes_training
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.metric_states import MetricStates
+from keras_motivation.step import Step
 from keras_motivation.weights_map import WeightsMap, check_built
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class MotivatedModel(BackendStep, keras.Model):
+class MotivatedModel(BackendStep, Step, keras.Model):
     """Trains a base model and, while training goes well, the larger motivated model that contains it.
 
     Ordinary batches train the base. When the motivation condition says so, the next batch trains the motivated model
@@ -261,7 +262,6 @@ class MotivatedModel(BackendStep, keras.Model):
 
     def get_build_config(self) -> None:
         """Nothing to rebuild: both models carry their own."""
-        return None
 
     def save_own_variables(self, store: Any) -> None:
         """Refreshes the motivated model before Keras writes it."""
@@ -302,109 +302,7 @@ class MotivatedModel(BackendStep, keras.Model):
         if self.metric_states is not None:
             self.metric_states.reset_state()
 
-    def loss_terms(self, motivated: bool) -> list[tuple[int, float]]:
-        """What a batch minimises: the weighted sum of nested models' losses, as (position among them, weight)."""
-        return [(len(self._nested) - 1 if motivated else 0, 1.0)]
-
-    def minimised_loss(self, motivated: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
-        """Runs the nested models of `loss_terms` on a batch in training mode.
-
-        Returns:
-            The loss to minimise and the predictions of the first term's model.
-        """
-        results = [
-            (weight, *self._forward_and_loss(level, x, y, sample_weight, training=True))
-            for level, weight in self.loss_terms(motivated)
-        ]
-        weighted = [loss if weight == 1.0 else weight * loss for weight, loss, _ in results]
-        return sum(weighted[1:], start=weighted[0]), results[0][2]
-
-    def _forward_and_loss(self, level: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
-        y_pred, self._running.losses = self._forward(level, x, training)
-        try:
-            return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
-        finally:
-            self._running.losses = None
-
-    def _forward(self, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
-        """Runs one nested model on the current weights and stores what it changes (batch-norm statistics, seeds).
-
-        Returns:
-            Its predictions and its penalties.
-        """
-        model = self._nested[level]
-        kwargs = {"training": training} if self._takes_training[level] else {}
-        if level == 0:
-            y_pred = model(x, **kwargs)
-            return y_pred, model.losses
-        weights_map = self._maps[level - 1]
-        partners = [(variable, weights_map.partner(variable)) for variable in model.variables]
-        assembled = [(v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in partners]
-        with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
-            before = [scope.get_current_value(variable) for variable, _ in partners]
-            y_pred = model(x, **kwargs)
-            losses = model.losses
-        for (variable, found), old in zip(partners, before):
-            new = scope.get_current_value(variable)
-            if new is old:
-                continue
-            if found is not None:
-                found[0].assign(found[1].take(new))
-            if found is None or not found[1].whole:
-                variable.assign(new)
-        return y_pred, losses
-
-    def finish_batch(self, motivated: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
-        """After the update: the condition hears the loss, and the logs are made."""
-        self.motivation.observe(loss)
-        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
-        self._compiled_pair.share.update_state(ops.cast(motivated, keras.config.floatx()))
-        logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {**logs, "motivated": self._compiled_pair.share.result()}
-
-    def evaluate_batch(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-        """Updates the metrics of both models; the motivated model's results get the prefix `motivated_`."""
-        logs = self._evaluate_nested(0, x, y, sample_weight)
-        if self._compiled_pair.evaluate:
-            self.metric_states.build()
-            with self.metric_states.swapped():
-                motivated_logs = self._evaluate_nested(1, x, y, sample_weight)
-            logs |= {f"motivated_{name}": value for name, value in motivated_logs.items()}
-        return logs
-
-    def _evaluate_nested(self, level: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-        loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
-        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
-        logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {name: value for name, value in logs.items() if name != "motivated"}
-
-    def clip_split_weights(self, gradients: list[Any], variables: list[Any]) -> list[Any]:
-        """Clips by the norm of whole motivated weights, where an optimizer's `clipnorm` would see only the pieces.
-
-        A widened weight is stored in two variables. Clipping both by their common norm is what clipping the motivated
-        weight does; the optimizer's own clipping then finds nothing left to do.
-        """
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if not inner.clipnorm:
-            return gradients
-        limit = self.optimizer.scale_loss(inner.clipnorm)  # gradients still carry the loss scale
-        positions = {id(variable): i for i, variable in enumerate(variables)}
-        gradients = list(gradients)
-        for entry, placement in zip(self.weights_map.entries, self.weights_map.placements):
-            pair = [positions.get(id(entry.base)), positions.get(id(entry.motivated))]
-            if placement.whole or any(i is None or gradients[i] is None for i in pair):
-                continue
-            norm = ops.sqrt(sum(ops.sum(ops.square(gradients[i])) for i in pair))
-            scale = ops.minimum(1.0, ops.cast(limit, norm.dtype) / ops.maximum(norm, keras.config.epsilon()))
-            for i in pair:
-                gradients[i] = gradients[i] * scale
-        return gradients
-
 
 def _variables(metrics: list[Any]) -> list[Any]:
     """All variables of the metrics, once each: composite metrics list those of their parts again."""
     return list({id(variable): variable for metric in metrics for variable in metric.variables}.values())
-
-
-def _batch_size(x: Any) -> Any:
-    return ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]

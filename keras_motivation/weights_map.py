@@ -1,7 +1,8 @@
 """The weights map: which entries of which motivated weight are which entries of which base weight (paper, 3.3)."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ ADVICE = (
 )
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """One line of a weights map: `base` is `motivated[index]`.
 
     Attributes:
@@ -32,8 +34,8 @@ class Entry(NamedTuple):
 class WeightsMap:
     """Which entries of which motivated weight are which entries of which base weight.
 
-    Usually made by `WeightsMap.infer`, or by `MotivatedModel` itself; the constructor is for models whose weights do not
-    correspond by name, or not by prefix.
+    Usually made by `WeightsMap.infer`, or by `MotivatedModel` itself; the constructor is for models whose weights do
+    not correspond by name, or not by prefix.
 
     Args:
         base: The base model, built.
@@ -62,7 +64,7 @@ class WeightsMap:
             check_built(name, model)
         self.base = base
         self.motivated = motivated
-        self.entries = [_complete(Entry(*entry)) for entry in entries]
+        self.entries = [_complete(e if isinstance(e, Entry) else Entry(*e)) for e in entries]
         self._check()
         self.placements = [Placement(e.index, e.motivated.shape) for e in self.entries if e.index is not None]
         self._by_motivated = {id(e.motivated): (e.base, p) for e, p in zip(self.entries, self.placements)}
@@ -173,13 +175,13 @@ class WeightsMap:
         seen: set[int] = set()
         problems = []
         for entry in self.entries:
-            for variable, model, ids in zip(entry, ("base", "motivated"), known):
+            for variable, model, ids in zip((entry.base, entry.motivated), ("base", "motivated"), known):
                 if id(variable) not in ids:
                     problems.append(f"'{variable.path}' is not a variable of the {model} model")
                 if id(variable) in seen:
                     problems.append(f"'{variable.path}' is mapped twice")
                 seen.add(id(variable))
-            problems += [problem] if (problem := _misfit(*entry)) else []
+            problems += [problem] if (problem := _misfit(entry.base, entry.motivated, entry.index)) else []
         problems += [
             f"'{v.path}' {tuple(v.shape)} has no partner" for v in self.base.trainable_variables if id(v) not in seen
         ]
@@ -211,9 +213,8 @@ def check_built(name: str, model: Any) -> None:
 
 
 def _complete(entry: Entry) -> Entry:
-    if entry.index is None:
-        return entry._replace(index=tuple(slice(0, size) for size in entry.base.shape))
-    return entry._replace(index=tuple(entry.index))
+    index = [slice(0, size) for size in entry.base.shape] if entry.index is None else entry.index
+    return replace(entry, index=tuple(index))
 
 
 def _misfit(base: Any, motivated: Any, index: Index | None = None) -> str | None:

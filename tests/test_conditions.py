@@ -2,13 +2,13 @@
 
 import math
 
+import helpers  # noqa: F401 - registers "tests>Alternate"
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import helpers  # noqa: F401 - registers "tests>Alternate"
 import keras_motivation as km
 
 
@@ -104,7 +104,7 @@ def test_get_refuses(identifier, error, message):
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, "2", True, None])
 def test_loss_streak_refuses(k):
-    with pytest.raises(ValueError, match="`k` must be an integer of at least 1. Received: k="):
+    with pytest.raises(ValueError, match=r"`k` must be an integer of at least 1\. Received: k="):
         km.LossStreak(k)
 
 

@@ -1,5 +1,7 @@
 """Whenever a user looks, `model.base` and `model.motivated` hold the current weights."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -94,12 +96,8 @@ def test_inside_callbacks():
 
     model.fit(x, y, batch_size=4, epochs=2, verbose=0, validation_data=(x, y), callbacks=[Look()])
     assert len(seen) == 6
-    for before, after in zip(seen, seen[1:]):
+    for before, after in itertools.pairwise(seen):
         assert any(not np.array_equal(a, b) for a, b in zip(before, after))
-    # Looking changes nothing.
-    blind = compiled()
-    blind.fit(x, y, batch_size=4, epochs=2, verbose=0)
-    assert len(values(blind.base)) == len(values(model.base))
 
 
 def test_looking_in_mid_epoch_does_not_change_the_run():

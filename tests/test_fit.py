@@ -111,7 +111,9 @@ def test_multi_input_and_multi_output_with_dictionaries():
     targets = {"kind": y, "size": x[:, :1]}
     losses = {"kind": crossentropy(), "size": "mse"}
     model = km.MotivatedModel(randomise(two_headed(4), 1), randomise(two_headed(7), 2))
-    model.compile("adam", losses, loss_weights={"kind": 1.0, "size": 0.5}, metrics={"kind": "accuracy"}, motivation=Alternate())
+    model.compile(
+        "adam", losses, loss_weights={"kind": 1.0, "size": 0.5}, metrics={"kind": "accuracy"}, motivation=Alternate()
+    )
     history = model.fit(inputs, targets, batch_size=4, validation_data=(inputs, targets), verbose=0).history
     expected = {"loss", "kind_loss", "size_loss", "kind_accuracy"}
     assert set(history) == expected | {"motivated"} | {f"val_{m}{n}" for m in ("", "motivated_") for n in expected}
@@ -153,11 +155,11 @@ def test_penalties_are_those_of_the_model_that_trains(which):
     expected = stock.fit(x, y, batch_size=4, shuffle=False, verbose=0).history["loss"]
     model = km.MotivatedModel(*models())
     model.compile("sgd", crossentropy(), motivation=("never", "always")[which])
-    np.testing.assert_allclose(model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history["loss"], expected, rtol=1e-5)
-    evaluated = model.evaluate(x, y, verbose=0, return_dict=True)
     np.testing.assert_allclose(
-        evaluated[("loss", "motivated_loss")[which]], stock.evaluate(x, y, verbose=0), rtol=1e-4
+        model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history["loss"], expected, rtol=1e-5
     )
+    evaluated = model.evaluate(x, y, verbose=0, return_dict=True)
+    np.testing.assert_allclose(evaluated[("loss", "motivated_loss")[which]], stock.evaluate(x, y, verbose=0), rtol=1e-4)
 
 
 def with_dropout(width):
@@ -246,7 +248,9 @@ def test_a_step_may_minimise_a_weighted_sum_of_both_losses():
     for nested in pair_of("both", mlp):
         nested.compile(keras.optimizers.SGD(0.0), crossentropy())
         alone.append(nested.train_on_batch(x, y))
-    np.testing.assert_allclose(model.train_on_batch(x, y, return_dict=True)["loss"], 0.25 * alone[0] + 2 * alone[1], rtol=1e-5)
+    np.testing.assert_allclose(
+        model.train_on_batch(x, y, return_dict=True)["loss"], 0.25 * alone[0] + 2 * alone[1], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("mode", ["eager", "jit", "nojit"])
@@ -320,7 +324,10 @@ def test_compile_twice_with_the_same_condition_keeps_its_memory():
     model = compiled(condition)
     model.train_on_batch(x[:4], y[:4])
     memory = [numpy(v) for v in condition.variables]
-    for same in (condition, {"class_name": "keras_motivation>LossStreak", "config": {"k": 1}}, ):
+    for same in (
+        condition,
+        {"class_name": "keras_motivation>LossStreak", "config": {"k": 1}},
+    ):
         model.compile("sgd", crossentropy(), motivation=same)
         assert model.motivation is condition
         np.testing.assert_array_equal([numpy(v) for v in condition.variables], memory)

@@ -86,9 +86,14 @@ def test_metrics_with_memory_of_their_own_kind():
     y = (x.sum(axis=1, keepdims=True) > 0).astype("float32")
     pair = pair_of("both", lambda w, h: mlp(w, h, classes=1))
     model = km.MotivatedModel(*pair)
-    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), motivation=Alternate(), metrics=[
-        keras.metrics.AUC(from_logits=True, name="auc"),
-    ])
+    model.compile(
+        "adam",
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        motivation=Alternate(),
+        metrics=[
+            keras.metrics.AUC(from_logits=True, name="auc"),
+        ],
+    )
     model.fit(x, y, batch_size=4, epochs=2, verbose=0, validation_data=(x, y))
     logs = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
     for nested, name in ((model.base, "auc"), (model.motivated, "motivated_auc")):

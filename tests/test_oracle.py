@@ -34,7 +34,9 @@ def test_equals_the_literal_procedure(kind, optimizer, k):
     model.compile(OPTIMIZERS[optimizer](), crossentropy(), motivation=km.LossStreak(k))
     record = Recorder()
     # Three epochs over thirds of the data: an epoch's end must not reset the streak.
-    model.fit((b for b in batches), epochs=3, steps_per_epoch=BATCHES // 3, shuffle=False, verbose=0, callbacks=[record])
+    model.fit(
+        (b for b in batches), epochs=3, steps_per_epoch=BATCHES // 3, shuffle=False, verbose=0, callbacks=[record]
+    )
 
     assert record.motivated == flags
     np.testing.assert_allclose(record.losses, losses, rtol=1e-4)

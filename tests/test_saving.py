@@ -88,7 +88,9 @@ def test_explicit_maps_survive(tmp_path):
     base, motivated = mlp(4, 0, norm=False), mlp(8, 0, norm=False)
     every_second = np.arange(1, 8, 2)
     index = [(slice(None), every_second), (every_second,), (every_second, slice(None)), (slice(None),)]
-    model = km.MotivatedModel(base, motivated, km.WeightsMap(base, motivated, zip(base.weights, motivated.weights, index)))
+    model = km.MotivatedModel(
+        base, motivated, km.WeightsMap(base, motivated, zip(base.weights, motivated.weights, index))
+    )
     model.save(tmp_path / "pair.keras")
     loaded = keras.models.load_model(tmp_path / "pair.keras")
     loaded.base.set_weights([w + 1 for w in values(loaded.base)])

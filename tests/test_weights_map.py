@@ -57,7 +57,9 @@ def test_auto_numbers_are_ordered_as_numbers():
 
 
 def test_auto_numbered_layers_in_unequal_number_are_refused_with_advice():
-    with pytest.raises(ValueError, match=r"2 unnamed Conv2D layers \(conv2d, conv2d_1\) against 3 .*\n(.*\n)*Give corres"):
+    with pytest.raises(
+        ValueError, match=r"2 unnamed Conv2D layers \(conv2d, conv2d_1\) against 3 .*\n(.*\n)*Give corres"
+    ):
         km.WeightsMap.infer(unnamed(3, 1), unnamed(3, 2))
 
 
@@ -125,8 +127,6 @@ def test_explicit_entries_and_index_arrays():
         np.testing.assert_array_equal(one.mask, other.mask)
 
 
-
-
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.integers(1, 5)] * 2), st.tuples(*[st.integers(1, 3)] * 2))
 def test_a_map_is_found_exactly_where_one_exists(widths, depths):
@@ -135,7 +135,9 @@ def test_a_map_is_found_exactly_where_one_exists(widths, depths):
     if widths[0] <= widths[1] and depths[0] <= depths[1]:
         weights_map = km.WeightsMap.infer(base, motivated)
         assert len(weights_map.entries) == len(base.weights)
-        covered = sum(int(np.prod(v.shape)) for v in base.weights) / sum(int(np.prod(v.shape)) for v in motivated.weights)
+        covered = sum(int(np.prod(v.shape)) for v in base.weights) / sum(
+            int(np.prod(v.shape)) for v in motivated.weights
+        )
         assert weights_map.covered_share == pytest.approx(covered)
     else:
         with pytest.raises(ValueError, match="do not map into"):

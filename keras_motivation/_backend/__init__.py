@@ -1,13 +1,13 @@
-"""The training step on the active backend: one file each, everything that does not differ is in `motivated_model.py`."""
+"""The training step on the active backend, one file each. What does not differ is in `motivated_model.py`."""
 
 import keras
 
 if keras.backend.backend() == "jax":
     from keras_motivation._backend.jax import BackendStep
 elif keras.backend.backend() == "tensorflow":
-    from keras_motivation._backend.tensorflow import BackendStep
+    from keras_motivation._backend.tensorflow import BackendStep  # type: ignore[assignment]
 elif keras.backend.backend() == "torch":
-    from keras_motivation._backend.torch import BackendStep
+    from keras_motivation._backend.torch import BackendStep  # type: ignore[assignment]
 else:
     raise ImportError(
         "keras_motivation runs on the Keras backends 'tensorflow', 'jax' and 'torch'. "

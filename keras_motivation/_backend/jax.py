@@ -1,7 +1,7 @@
 """The step under JAX: two compiled functions; the host reads one boolean and calls the right one.
 
-On CPU this is the fast way: inside `lax.cond`, XLA:CPU runs convolutions on one thread. Where the flag is traced (a user
-compiles `train_step` himself) the choice falls to `lax.cond` all the same.
+On CPU this is the fast way: inside `lax.cond`, XLA:CPU runs convolutions on one thread. Where the flag is traced (a
+user compiles `train_step` himself) the choice falls to `lax.cond` all the same.
 """
 
 import functools
@@ -47,9 +47,7 @@ class BackendStep:
         ]
         position = self._flag_position()
         # `_make_function` adds the loop of `steps_per_execution`; no public call does.
-        self.train_function = self._make_function(
-            lambda state, data: compiled[bool(state[1][position])](state, data)
-        )
+        self.train_function = self._make_function(lambda state, data: compiled[bool(state[1][position])](state, data))
 
     def make_test_function(self: Any, force: bool = False) -> None:
         """As in Keras."""
@@ -72,7 +70,12 @@ class BackendStep:
     def _train_batch(self: Any, motivated: bool, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         trainables, others, slots, metrics = state
-        lists = (self.trainable_variables, self.non_trainable_variables, self.optimizer.variables, self.metrics_variables)
+        lists = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
         # The trained variables come first in the list of trainables; the rest is not differentiated at all.
         count = len(self.trained_variables(motivated))
 
@@ -85,7 +88,7 @@ class BackendStep:
 
         gradients, (loss, y_pred, others, metrics) = jax.grad(scaled_loss, has_aux=True)(trainables[:count])
         with _scope(lists, (trainables, others, slots, metrics)), warnings.catch_warnings():
-            gradients = self.clip_split_weights(gradients, self.trained_variables(motivated))
+            gradients = self.clipped(gradients, self.trained_variables(motivated))
         with warnings.catch_warnings():
             # `stateless_apply` wants one gradient a variable; `None` skips one, and warns.
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")

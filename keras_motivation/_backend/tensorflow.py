@@ -19,7 +19,7 @@ class BackendStep:
                 loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
                 scaled_loss = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled_loss, [v.value for v in variables])
-            self.optimizer.apply(self.clip_split_weights(gradients, variables), variables)
+            self.optimizer.apply(self.clipped(gradients, variables), variables)
             return loss, y_pred
 
         motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it

@@ -52,6 +52,6 @@ class BackendStep:
         loss, y_pred = minimised_loss(x, y, sample_weight)
         self.optimizer.scale_loss(loss).backward()
         with torch.no_grad():
-            gradients = self.clip_split_weights([v.value.grad for v in variables], variables)
+            gradients = self.clipped([v.value.grad for v in variables], variables)
             self.optimizer.apply(gradients, variables)
             return self.finish_batch(motivated, loss.detach(), x, y, y_pred, sample_weight)

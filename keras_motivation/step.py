@@ -1,0 +1,101 @@
+"""What a batch computes, the same on every backend: which models run, on which weights, and what is recorded."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_motivation import _keras
+from keras_motivation.clipping import clip_split_weights
+
+
+class Step:
+    """Mixin of `MotivatedModel`. Written statefully; the JAX backend runs it in a `keras.StatelessScope`."""
+
+    def loss_terms(self: Any, motivated: bool) -> list[tuple[int, float]]:
+        """What a batch minimises: the weighted sum of nested models' losses, as (position among them, weight)."""
+        return [(len(self._nested) - 1 if motivated else 0, 1.0)]
+
+    def minimised_loss(self: Any, motivated: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """Runs the nested models of `loss_terms` on a batch in training mode.
+
+        Returns:
+            The loss to minimise and the predictions of the first term's model.
+        """
+        results = [
+            (weight, *self._forward_and_loss(level, x, y, sample_weight, training=True))
+            for level, weight in self.loss_terms(motivated)
+        ]
+        weighted = [loss if weight == 1.0 else weight * loss for weight, loss, _ in results]
+        return sum(weighted[1:], start=weighted[0]), results[0][2]
+
+    def _forward_and_loss(self: Any, level: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
+        y_pred, self._running.losses = self._forward(level, x, training)
+        try:
+            return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
+        finally:
+            self._running.losses = None
+
+    def _forward(self: Any, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+        """Runs one nested model on the current weights and stores what it changes (batch-norm statistics, seeds).
+
+        Returns:
+            Its predictions and its penalties.
+        """
+        model = self._nested[level]
+        kwargs = {"training": training} if self._takes_training[level] else {}
+        if level == 0:
+            y_pred = model(x, **kwargs)
+            return y_pred, model.losses
+        weights_map = self._maps[level - 1]
+        partners = [(variable, weights_map.partner(variable)) for variable in model.variables]
+        assembled = [
+            (v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in partners
+        ]
+        with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
+            before = [scope.get_current_value(variable) for variable, _ in partners]
+            y_pred = model(x, **kwargs)
+            losses = model.losses
+        for (variable, found), old in zip(partners, before):
+            new = scope.get_current_value(variable)
+            if new is old:
+                continue
+            if found is not None:
+                found[0].assign(found[1].take(new))
+            if found is None or not found[1].whole:
+                variable.assign(new)
+        return y_pred, losses
+
+    def finish_batch(
+        self: Any, motivated: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
+    ) -> dict[str, Any]:
+        """After the update: the condition hears the loss, and the logs are made."""
+        self.motivation.observe(loss)
+        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
+        self._compiled_pair.share.update_state(ops.cast(motivated, keras.config.floatx()))
+        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return {**logs, "motivated": self._compiled_pair.share.result()}
+
+    def evaluate_batch(self: Any, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+        """Updates the metrics of both models; the motivated model's results get the prefix `motivated_`."""
+        logs = self._evaluate_nested(0, x, y, sample_weight)
+        if self._compiled_pair.evaluate:
+            self.metric_states.build()
+            with self.metric_states.swapped():
+                motivated_logs = self._evaluate_nested(1, x, y, sample_weight)
+            logs |= {f"motivated_{name}": value for name, value in motivated_logs.items()}
+        return logs
+
+    def _evaluate_nested(self: Any, level: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+        loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
+        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
+        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return {name: value for name, value in logs.items() if name != "motivated"}
+
+    def clipped(self: Any, gradients: list[Any], variables: list[Any]) -> list[Any]:
+        """The gradients, with those of widened weights clipped as one; see `clip_split_weights`."""
+        return clip_split_weights(self.optimizer, self.weights_map, gradients, variables)
+
+
+def _batch_size(x: Any) -> Any:
+    return ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
