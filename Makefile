@@ -36,7 +36,9 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 quickstart: $(VENV)/.installed-$(KERAS_BACKEND)
 	$(BIN)/python examples/quickstart.py --output output
 
-test: $(BACKENDS:%=test-%)
+# Two backends at a time, each one process; the output of one comes whole when it is through.
+test: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(BACKENDS:%=test-%)
 
 $(BACKENDS:%=test-%): test-%: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
 	KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest $(PYTEST_ARGS)

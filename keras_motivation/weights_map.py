@@ -94,8 +94,8 @@ class WeightsMap:
         >>> def mlp(depth):
         ...     hidden = [keras.layers.Dense(8, name=f"hidden{i}") for i in range(depth)]
         ...     return keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(2, name="head")])
-        >>> km.WeightsMap.infer(mlp(1), mlp(3)).covered_share
-        0.3846153846153846
+        >>> round(km.WeightsMap.infer(mlp(1), mlp(3)).covered_share, 3)
+        0.385
         """
         check_built("base", base)
         check_built("motivated", motivated)
