@@ -47,18 +47,15 @@ class Step:
         if level == 0:
             y_pred = model(x, **kwargs)
             return y_pred, model.losses
-        weights_map = self._maps[level - 1]
-        partners = [(variable, weights_map.partner(variable)) for variable in model.variables]
-        assembled = [
-            (v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in partners
-        ]
+        layout = self._maps[level - 1].layout
+        assembled = [(v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in layout]
         with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
-            before = [scope.get_current_value(variable) for variable, _ in partners]
+            before = {id(v): scope.get_current_value(v) for v, _ in layout if not v.trainable}
             y_pred = model(x, **kwargs)
             losses = model.losses
-        for (variable, found), old in zip(partners, before):
+        for variable, found in layout:
             new = scope.get_current_value(variable)
-            if new is old:
+            if variable.trainable or new is before[id(variable)]:
                 continue
             if found is not None:
                 found[0].assign(found[1].take(new))

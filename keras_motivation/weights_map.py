@@ -68,6 +68,8 @@ class WeightsMap:
         self._check()
         self.placements = [Placement(e.index, e.motivated.shape) for e in self.entries if e.index is not None]
         self._by_motivated = {id(e.motivated): (e.base, p) for e, p in zip(self.entries, self.placements)}
+        # Every variable of the motivated model with its partner, as each step needs it.
+        self.layout = [(variable, self.partner(variable)) for variable in motivated.variables]
 
     @classmethod
     def infer(cls, base: keras.Model, motivated: keras.Model) -> "WeightsMap":
