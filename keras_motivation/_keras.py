@@ -17,15 +17,17 @@ def direct_sublayers(layer: Any) -> list[Any]:
     return layer._flatten_layers(include_self=False, recursive=False)
 
 
-def auto_name_number(layer: Any) -> int | None:
-    """The running number in a name that Keras itself gave (`conv2d` is 0, `conv2d_3` is 3), or None for a user's name.
+def auto_name(layer: Any) -> tuple[str, int] | None:
+    """Kind and running number in a name that Keras itself gave, or None for a user's name.
 
-    Keras keeps no record of who chose a name, and its snake-case rule (`naming.to_snake_case`) is not exported.
+    `conv2d` is ("conv2d", 0), `conv2d_3` is ("conv2d", 3), and the sublayer that `Bidirectional` calls `forward_lstm_1`
+    is ("forward_lstm", 1). Keras keeps no record of who chose a name, and its snake-case rule is not exported.
     """
     from keras.src.utils.naming import to_snake_case
 
-    match = re.fullmatch(re.escape(to_snake_case(type(layer).__name__)) + r"(?:_(\d+))?", layer.name)
-    return None if match is None else int(match.group(1) or 0)
+    kind = re.escape(to_snake_case(type(layer).__name__))
+    match = re.fullmatch(rf"((?:forward_|backward_)?{kind})(?:_(\d+))?", layer.name)
+    return None if match is None else (match.group(1), int(match.group(2) or 0))
 
 
 def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
@@ -49,6 +51,25 @@ def is_seed(variable: Any) -> bool:
     Layers list their generators' states in `variables` but mark them only by their name.
     """
     return variable.name == "seed_generator_state"
+
+
+def outputs_struct(model: Any) -> Any:
+    """The symbolic outputs of a functional model as it nests them, or None. `Model.outputs` has lost the keys."""
+    return getattr(model, "_outputs_struct", None)
+
+
+def outside_state(model: Any) -> list[Any]:
+    """Variables that running `model` may change and that are not in `model.variables`.
+
+    These are the metrics that its layers update, and the state of Keras's global random generator, which unseeded calls
+    of `keras.random` draw from and which has no public name. (Neither is available in a JAX step, as in Keras itself.)
+    """
+    from keras.src.random.seed_generator import global_seed_generator
+
+    sublayers = model._flatten_layers(include_self=False)
+    metrics = [m for layer in sublayers if not isinstance(layer, keras.Model) for m in layer.metrics]
+    found = [variable for metric in metrics for variable in metric.variables]
+    return found if keras.backend.backend() == "jax" else [*found, global_seed_generator().state]
 
 
 def portable_config(config: Any) -> Any:

@@ -1,9 +1,15 @@
 """Checks of what a user passes in, made before anything is built or trained."""
 
 import inspect
+import warnings
 from typing import Any
 
 import keras
+
+from keras_motivation import _keras
+from keras_motivation.weights_map import WeightsMap
+
+HOOKS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
 def takes_training(model: keras.Model) -> bool:
@@ -11,15 +17,58 @@ def takes_training(model: keras.Model) -> bool:
     return "training" in inspect.signature(model.call).parameters
 
 
-def check_same_interface(base: keras.Model, motivated: keras.Model) -> None:
-    """Raises a `ValueError` if the two models differ in the structure or the shapes of inputs or outputs."""
+def check_pair(base: keras.Model, motivated: keras.Model) -> None:
+    """Raises a `ValueError` if the two models cannot stand in for each other, or share variables.
+
+    Warns if one has training hooks of its own, which the pair does not call.
+    """
     for what in ("inputs", "outputs"):
-        ours, theirs = _shapes(base, what), _shapes(motivated, what)
-        if ours is not None and theirs is not None and ours != theirs:
+        ours, theirs = _specs(base, what), _specs(motivated, what)
+        if ours is not None and theirs is not None and not _compatible(ours, theirs):
             raise ValueError(
                 f"Arguments `base` and `motivated` must have the same {what}. Received: base '{base.name}' with "
                 f"{what} {ours}, motivated '{motivated.name}' with {what} {theirs}"
             )
+    ids = {id(v) for v in base.variables}
+    shared = [v.path for v in motivated.variables if id(v) in ids]
+    if shared:
+        raise ValueError(
+            "Arguments `base` and `motivated` must not share variables: build each with layers of its own (clone a "
+            f"shared preprocessing layer). Received two models with the same variable in both: {shared[:5]}"
+        )
+    for model in (base, motivated):
+        own = [hook for hook in HOOKS if getattr(type(model), hook) is not getattr(keras.Model, hook)]
+        if own:
+            warnings.warn(
+                f"Model '{model.name}' overrides {', '.join(own)}, which the pair does not call. Override them in a "
+                "subclass of `MotivatedModel` instead.",
+                stacklevel=3,
+            )
+
+
+def check_constraints(weights_map: WeightsMap) -> None:
+    """Raises a `ValueError` if a widened weight has a constraint that looks at more than single entries."""
+    for entry, placement in zip(weights_map.entries, weights_map.placements):
+        for variable in (entry.base, entry.motivated):
+            if not placement.whole and not isinstance(variable.constraint, (keras.constraints.NonNeg, type(None))):
+                raise ValueError(
+                    "A widened weight is stored in two pieces, so it must not have a constraint on its norm: each "
+                    f"piece would be projected apart. Received: '{variable.path}' with {variable.constraint}"
+                )
+
+
+def check_frozen_alike(weights_map: WeightsMap) -> None:
+    """Raises a `ValueError` if a shared weight is frozen in one model and trained in the other."""
+    differ = [e for e in weights_map.entries if e.base.trainable != e.motivated.trainable]
+    if differ:
+        raise ValueError(
+            "A shared weight must be trainable in both models or in neither: set `trainable` of the layer alike in "
+            "both. Received: "
+            + ", ".join(
+                f"'{e.base.path}' (base: trainable={e.base.trainable}, motivated: {e.motivated.trainable})"
+                for e in differ[:5]
+            )
+        )
 
 
 def check_optimizer(optimizer: Any) -> None:
@@ -33,21 +82,24 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
-def _shapes(model: keras.Model, what: str) -> Any:
-    """The shapes of a model's inputs or outputs as nested structure, or `None` where they cannot be known."""
-    struct = getattr(model, f"{what}_struct" if hasattr(model, f"{what}_struct") else f"_{what}_struct", None)
-    if struct is not None:
-        return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), struct)
+def _specs(model: keras.Model, what: str) -> Any:
+    """Shapes and dtypes of a model's inputs (dtypes: of outputs only), nested, or `None` where they cannot be known."""
     if what == "inputs":
-        return None
+        tensors = getattr(model, "inputs", None)
+        return None if not tensors else [tuple(tensor.shape) for tensor in tensors]
+    tensors = _keras.outputs_struct(model)
     try:
-        return keras.tree.map_structure(
-            lambda tensor: tuple(tensor.shape), model.compute_output_spec(_symbolic_inputs(model))
-        )
+        if tensors is None:
+            tensors = model.compute_output_spec(keras.KerasTensor(model.get_build_config()["input_shape"]))
+        return keras.tree.map_structure(lambda t: (*t.shape, t.dtype), tensors)
     except Exception:  # a subclassed model need not support symbolic calls; the first batch will tell
         return None
 
 
-def _symbolic_inputs(model: keras.Model) -> Any:
-    shapes = model.get_build_config()["input_shape"]
-    return keras.KerasTensor(shapes)
+def _compatible(ours: Any, theirs: Any) -> bool:
+    """Equal, where an unknown dimension goes with any."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(_compatible(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)):
+        return len(ours) == len(theirs) and all(_compatible(a, b) for a, b in zip(ours, theirs))
+    return ours is None or theirs is None or ours == theirs

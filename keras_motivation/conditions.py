@@ -1,6 +1,8 @@
 """Motivation conditions: from the course of the training loss to "is the next batch motivated?" (paper, 3.1)."""
 
+import operator
 import re
+import warnings
 from typing import Any
 
 import keras
@@ -16,6 +18,8 @@ class MotivationCondition(keras.layers.Layer):
     A subclass creates its memory with `add_state` in `__init__` and implements `update(loss)`. The memory survives
     epochs, validation, recompiling with the same condition, and saving. `update` runs inside the compiled training
     step: write it with `keras.ops`, without Python branches on tensors.
+
+    A condition belongs to one pair: two pairs that are compiled with the same instance share its memory.
 
     The attribute `motivated` is a boolean `keras.Variable` of shape `()`: whether the next batch is motivated.
 
@@ -104,11 +108,14 @@ class MotivationCondition(keras.layers.Layer):
             store[str(i)] = ops.convert_to_numpy(variable.value)
 
     def load_own_variables(self, store: Any) -> None:
-        """Restores the memory.
+        """Restores the memory. A file without any (of a pair that was not compiled) leaves it as it is, and warns.
 
         Raises:
             ValueError: If the file holds the memory of another condition; nothing is changed then.
         """
+        if not store.keys():
+            warnings.warn(f"The file holds no memory of the motivation condition '{self.name}'.", stacklevel=2)
+            return
         if len(store.keys()) != len(self.variables):
             raise ValueError(
                 f"The file must hold {len(self.variables)} variables for the motivation condition '{self.name}' "
@@ -144,10 +151,10 @@ class LossStreak(MotivationCondition):
     """
 
     def __init__(self, k: int = 2, **kwargs: Any) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        if isinstance(k, bool) or not hasattr(k, "__index__") or operator.index(k) < 1:
             raise ValueError(f"Argument `k` must be an integer of at least 1. Received: k={k!r}")
         super().__init__(**kwargs)
-        self.k = k
+        self.k = operator.index(k)
         self.streak = self.add_state("streak", 0, dtype="int32")
         # NaN compares as "not fallen", so it stands for "no loss to compare with" at the start and after a bad batch.
         self.previous = self.add_state("previous", float("nan"))

@@ -79,19 +79,26 @@ def _ranked_names(variables: list[Any]) -> list[str]:
 def _pair_sublayers(base: Any, motivated: Any, problems: list[str]) -> Pairs:
     base_named, base_numbered = _sort_sublayers(base)
     motivated_named, motivated_numbered = _sort_sublayers(motivated)
-    pairs = [(layer, motivated_named[name]) for name, layer in base_named.items() if name in motivated_named]
+    pairs: Pairs = []
+    for name, layers in base_named.items():
+        partners = motivated_named.get(name, [])
+        if len(layers) == len(partners):
+            pairs += zip(layers, partners)
+        elif partners:
+            problems.append(f"{len(layers)} layers share the name '{name}' against {len(partners)}")
     for kind, layers in base_numbered.items():
         partners = motivated_numbered.get(kind, [])
         if len(layers) == len(partners):
             pairs += zip(layers, partners)
         else:
             problems.append(
-                f"{len(layers)} unnamed {kind.__name__} layers ({_some(layers)}) against {len(partners)} in the "
-                f"motivated model ({_some(partners)}): which of them correspond cannot be known"
+                f"{len(layers)} unnamed {type(layers[0]).__name__} layers ({_some(layers)}) against {len(partners)} "
+                f"in the motivated model ({_some(partners)}): which of them correspond cannot be known. Names like "
+                f"'{kind}_3' count as unnamed, for Keras gives them itself"
             )
     # A backbone nested as a layer is called after its size, such as "efficientnetb0" against "efficientnetb1".
-    missing = [layer for name, layer in base_named.items() if name not in motivated_named]
-    spare = [layer for name, layer in motivated_named.items() if name not in base_named]
+    missing = [layer for name, layers in base_named.items() if name not in motivated_named for layer in layers]
+    spare = [layer for name, layers in motivated_named.items() if name not in base_named for layer in layers]
     base_models = [layer for layer in missing if isinstance(layer, keras.Model)]
     motivated_models = [layer for layer in spare if isinstance(layer, keras.Model)]
     if len(base_models) == len(motivated_models) == 1:
@@ -103,20 +110,20 @@ def _pair_sublayers(base: Any, motivated: Any, problems: list[str]) -> Pairs:
     return pairs
 
 
-def _sort_sublayers(layer: Any) -> tuple[dict[str, Any], dict[type, list[Any]]]:
-    """The sublayers with weights: those with chosen names by name, those that Keras numbered by class, in order."""
-    named: dict[str, Any] = {}
-    numbered: dict[type, list[Any]] = defaultdict(list)
+def _sort_sublayers(layer: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """The sublayers with weights: those with chosen names by name, those that Keras numbered by kind, in order."""
+    named: dict[str, list[Any]] = defaultdict(list)
+    numbered: dict[str, list[tuple[int, Any]]] = defaultdict(list)
     for sublayer in _keras.direct_sublayers(layer):
         if not _has_weights(sublayer):
             continue
-        if _keras.auto_name_number(sublayer) is None:
-            named[sublayer.name] = sublayer
+        automatic = _keras.auto_name(sublayer)
+        if automatic is None:
+            named[sublayer.name].append(sublayer)
         else:
-            numbered[type(sublayer)].append(sublayer)
-    for layers in numbered.values():
-        layers.sort(key=lambda sublayer: _keras.auto_name_number(sublayer) or 0)
-    return named, numbered
+            numbered[automatic[0]].append((automatic[1], sublayer))
+    in_order = {kind: [found for _, found in sorted(group, key=lambda g: g[0])] for kind, group in numbered.items()}
+    return dict(named), in_order
 
 
 def _has_weights(layer: Any) -> bool:

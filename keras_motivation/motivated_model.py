@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_motivation import _keras, conditions
 from keras_motivation._backend import BackendStep
-from keras_motivation.checks import check_optimizer, check_same_interface, takes_training
+from keras_motivation.checks import check_constraints, check_frozen_alike, check_optimizer, check_pair, takes_training
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.metric_states import MetricStates
 from keras_motivation.step import Step
@@ -65,7 +65,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     ) -> None:
         check_built("base", base)
         check_built("motivated", motivated)
-        check_same_interface(base, motivated)
+        check_pair(base, motivated)
         if weights_map is None:
             weights_map = WeightsMap.infer(base, motivated)
         if not isinstance(weights_map, WeightsMap):
@@ -75,6 +75,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
                 "Argument `weights_map` must have been made for these two models. Received a map of "
                 f"'{weights_map.base.name}' in '{weights_map.motivated.name}'."
             )
+        check_constraints(weights_map)
         super().__init__(name=name, **{"dtype": base.dtype_policy, **kwargs})
         self._nested = [base, motivated]  # smallest first
         self._maps = [weights_map]  # the map of each nested model into the next
@@ -93,7 +94,10 @@ class MotivatedModel(BackendStep, Step, keras.Model):
 
     @property
     def motivated(self) -> keras.Model:
-        """The motivated model, as it was passed in, brought up to date with the shared weights."""
+        """The motivated model, as it was passed in, brought up to date with the shared weights.
+
+        To change a shared weight, change it in `base`: what you write over it here is lost at the next look.
+        """
         self.sync()
         return self._nested[-1]
 
@@ -175,6 +179,13 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         pair = self._compiled_pair
         return super().metrics + ([pair.share, pair.metric_states] if pair.share is not None else [])
 
+    def get_metrics_result(self) -> dict[str, Any]:
+        """As in Keras. Where layers of both models keep a metric of the same name, the base's stands."""
+        results = super().get_metrics_result()
+        for layer in self._nested[0].layers:
+            results |= {m.name: m.result() for m in layer.metrics if m.name in results}
+        return results
+
     def _attach_state(self) -> None:
         """On JAX, `fit` holds the state outside of the variables until the epoch's end; this puts it back."""
         if hasattr(self, "jax_state_sync"):
@@ -205,12 +216,14 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If the condition's name is unknown, or the optimizer accumulates gradients over batches.
+            ValueError: If the condition's name is unknown, the optimizer accumulates gradients over batches, or a
+                shared weight is frozen in one of the models only.
             TypeError: If `motivation` is of another type.
         """
         condition = self._same_or_new(motivation)
         optimizer = keras.optimizers.get(optimizer)
         check_optimizer(optimizer)
+        check_frozen_alike(self.weights_map)
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = types.SimpleNamespace(
             motivation=condition,

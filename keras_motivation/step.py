@@ -47,7 +47,7 @@ class Step:
         if level == 0:
             y_pred = model(x, **kwargs)
             return y_pred, model.losses
-        layout = self._maps[level - 1].layout
+        layout = [*self._maps[level - 1].layout, *((v, None) for v in _keras.outside_state(model))]
         assembled = [(v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in layout]
         with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
             before = {id(v): scope.get_current_value(v) for v, _ in layout if not v.trainable}
@@ -87,7 +87,8 @@ class Step:
         loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
         _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {name: value for name, value in logs.items() if name != "motivated"}
+        # Some metrics return their variable itself, which holds the other model's value after the next swap.
+        return {name: ops.copy(ops.convert_to_tensor(v)) for name, v in logs.items() if name != "motivated"}
 
     def clipped(self: Any, gradients: list[Any], variables: list[Any]) -> list[Any]:
         """The gradients, with those of widened weights clipped as one; see `clip_split_weights`."""

@@ -6,42 +6,12 @@ import helpers  # noqa: F401 - registers "tests>Alternate"
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import keras_motivation as km
 
 
 def decisions(condition, losses):
     return [bool(condition.observe(np.float32(loss))) for loss in losses]
-
-
-def streak_decisions(k, losses):
-    """The rule in words: the last k losses each fell below the one before; nothing counts across a bad loss."""
-    out = []
-    for i in range(len(losses)):
-        window = losses[max(0, i - k) : i + 1]
-        out.append(len(window) == k + 1 and all(map(math.isfinite, window)) and all(np.diff(window) < 0))
-    return out
-
-
-loss_values = st.one_of(
-    st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]),  # few values, so that equal losses and long falls happen
-    st.floats(-10, 10, width=32),
-    st.sampled_from([float("nan"), float("inf"), float("-inf")]),
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(k=st.integers(1, 4), losses=st.lists(loss_values, max_size=25))
-def test_loss_streak_follows_the_rule(k, losses):
-    assert decisions(km.LossStreak(k), losses) == streak_decisions(k, losses)
-
-
-@settings(max_examples=20, deadline=None)
-@given(n=st.integers(3, 20), k=st.integers(1, 3))
-def test_loss_streak_on_a_steady_fall(n, k):
-    assert decisions(km.LossStreak(k), list(range(n, 0, -1))) == [i >= k for i in range(n)]
 
 
 def test_loss_streak_on_noise_is_motivated_at_the_share_of_pure_chance():

@@ -1,6 +1,9 @@
 """Whenever a user looks, `model.base` and `model.motivated` hold the current weights."""
 
 import itertools
+import os
+import signal
+import threading
 
 import keras
 import numpy as np
@@ -59,6 +62,44 @@ def test_after_an_interrupted_fit(error):
     assert not all(np.array_equal(a, b) for a, b in zip(before, values(model.base)))
     assert_in_step(model._nested[0], held)
     model.fit(x, y, batch_size=4, verbose=0)
+
+
+def test_an_interrupt_right_after_a_step(monkeypatch):
+    """The worst moment: the step has taken over the state, and Keras has not yet noted down the new one."""
+    x, y = vectors()
+    model = compiled()
+    model.make_train_function()
+    step, calls = model.train_function, []
+
+    def interrupted(*args):
+        result = step(*args)
+        calls.append(result)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return result
+
+    model.train_function = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, batch_size=4, verbose=0)
+    assert_in_step(model.base, model.motivated)
+    assert np.isfinite(np.concatenate([w.ravel() for w in values(model.motivated)])).all()
+    model.train_function = step
+    model.fit(x, y, batch_size=4, verbose=0)
+
+
+def test_a_real_interrupt_in_the_middle_of_steps():
+    """SIGINT from a timer, as Ctrl-C would send it, at moments that nobody chose."""
+    x, y = vectors(batches=400)
+    model = compiled()
+    fit_arguments = {"batch_size": 4, "epochs": 50, "verbose": 0}
+    model.fit(x[:40], y[:40], batch_size=4, verbose=0)  # compiles
+    for delay in (0.05, 0.11, 0.17, 0.23):
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(x, y, **fit_arguments)
+        assert_in_step(model.base, model.motivated)
+        assert np.isfinite(np.concatenate([w.ravel() for w in values(model.motivated)])).all()
 
 
 def test_an_error_in_the_first_step_loses_no_weight():

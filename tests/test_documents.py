@@ -54,6 +54,8 @@ def test_code_blocks(page, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_quickstart(tmp_path, capsys):
     """The script itself, for two epochs."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
     specification = importlib.util.spec_from_file_location("quickstart", ROOT / "examples" / "quickstart.py")
     quickstart = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(quickstart)

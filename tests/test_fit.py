@@ -203,6 +203,109 @@ class Subclassed(keras.Model):
         return {**super().get_config(), "width": self.width}
 
 
+class UnseededNoise(layers.Layer):
+    """Draws from Keras's global generator, and counts in a metric of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.counted = keras.metrics.Mean(name="counted")
+
+    def call(self, x):
+        self.counted.update_state(ops.mean(ops.square(x)))
+        return x + keras.random.normal(ops.shape(x))
+
+
+def test_state_outside_the_models_variables_moves_on():
+    """Unseeded random numbers differ from batch to batch, and metrics of layers count, of whichever model trains."""
+
+    def noisy(width):
+        inputs = keras.Input((5,))
+        return keras.Model(inputs, layers.Dense(3, name="head")(UnseededNoise()(layers.Dense(width, name="b")(inputs))))
+
+    x, y = vectors(1)
+    for which, motivation in ((0, "never"), (1, "always")):
+        model = km.MotivatedModel(noisy(4), noisy(6))
+        model.compile(keras.optimizers.SGD(0.0), crossentropy(), motivation=motivation)
+        if BACKEND == "jax":  # Keras itself allows neither in a JAX step, and says so
+            with pytest.raises(Exception, match=r"SeedGenerator|seed|[Tt]racer"):
+                model.train_on_batch(x, y)
+            continue
+        logs = [model.train_on_batch(x, y, return_dict=True) for _ in range(4)]
+        assert len({log["loss"] for log in logs}) == 4
+        counted = model._nested[which].layers[2].counted
+        assert float(counted.result()) > 0
+
+
+class Total(keras.metrics.Metric):
+    """A metric that returns its variable itself, as the example in Keras's documentation does."""
+
+    def __init__(self, name="total", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_variable(shape=(), initializer="zeros", name="total")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(ops.sum(y_pred))
+
+    def result(self):
+        return self.total if BACKEND != "jax" else self.total.value  # Keras on JAX refuses variables in logs
+
+
+def test_metrics_that_return_their_variable():
+    x, y = vectors()
+    model = km.MotivatedModel(*pair_of("both", mlp))
+    model.compile("sgd", crossentropy(), metrics=[Total()], motivation=Alternate())
+    fit(model)
+    logs = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+    for name, nested in (("total", model.base), ("motivated_total", model.motivated)):
+        np.testing.assert_allclose(logs[name], nested.predict(x, verbose=0).sum(), rtol=1e-4)
+
+
+def masked(width):
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, width, mask_zero=True, name="embedding")(inputs)
+    return keras.Model(inputs, layers.Dense(3, name="head")(x))
+
+
+def test_metrics_respect_keras_masks():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 4, (32, 6)), rng.integers(0, 3, (32, 6))
+    stock = randomise(masked(4), 1)
+    model = km.MotivatedModel(randomise(masked(4), 1), randomise(masked(6), 2))
+    for m, kwargs in ((stock, {}), (model, {"motivation": "never"})):
+        m.compile(keras.optimizers.SGD(0.0), crossentropy(), metrics=["accuracy"], **kwargs)
+    expected = stock.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+    history = model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+    for name in expected:
+        np.testing.assert_allclose(history[name], expected[name], rtol=1e-5, err_msg=name)
+
+
+def test_train_step_can_be_called_by_itself():
+    """By a user's own loop. On JAX inside his own `jax.jit`, which takes the choice into the program."""
+    x, y = vectors()
+    expected, model = compiled(), compiled()
+    losses = [expected.train_on_batch(x[:4], y[:4], return_dict=True)["loss"] for _ in range(4)]
+    model.test_on_batch(x[:4], y[:4])  # builds the metrics
+    again = []
+    if BACKEND == "jax":
+        import jax
+
+        model.optimizer.build(model.trainable_variables)
+        lists = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+        state, step = tuple([v.value for v in variables] for variables in lists), jax.jit(model.train_step)
+        for _ in range(4):
+            model.reset_metrics()
+            logs, state = step((*state[:3], [v.value for v in model.metrics_variables]), (x[:4], y[:4]))
+            again.append(float(logs["loss"]))
+    else:
+        if BACKEND == "tensorflow":
+            model.optimizer.build(model.trainable_variables)
+        data = [ops.convert_to_tensor(part) for part in (x[:4], y[:4])]
+        for _ in range(4):
+            model.reset_metrics()
+            again.append(float(model.train_step(tuple(data))["loss"]))
+    np.testing.assert_allclose(again, losses, rtol=1e-5)
+
+
 def test_subclassed_models():
     x, y = vectors()
     pair = [Subclassed(4), Subclassed(8)]

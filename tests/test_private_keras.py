@@ -19,12 +19,27 @@ def test_direct_sublayers():
     assert _keras.direct_sublayers(composite) == [composite.one, *composite.more]
 
 
-def test_auto_name_number():
-    numbers = [_keras.auto_name_number(layers.Conv2D(1, 1)) for _ in range(3)]
-    assert numbers == [0, 1, 2]
-    assert _keras.auto_name_number(layers.Conv2D(1, 1, name="conv")) is None
-    assert _keras.auto_name_number(layers.Conv2D(1, 1, name="block2a_conv2d_1x")) is None
-    assert _keras.auto_name_number(layers.MultiHeadAttention(1, 1)) == 0
+def test_auto_name():
+    assert [_keras.auto_name(layers.Conv2D(1, 1)) for _ in range(3)] == [("conv2d", i) for i in range(3)]
+    assert _keras.auto_name(layers.Conv2D(1, 1, name="conv")) is None
+    assert _keras.auto_name(layers.Conv2D(1, 1, name="block2a_conv2d_1x")) is None
+    assert _keras.auto_name(layers.MultiHeadAttention(1, 1)) == ("multi_head_attention", 0)
+    assert _keras.auto_name(layers.Bidirectional(layers.LSTM(1)).forward_layer) == ("forward_lstm", 0)
+
+
+def test_outside_state():
+    class Counting(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.metric = keras.metrics.Mean(name="counted")
+
+        def call(self, x):
+            return x
+
+    model = keras.Sequential([keras.Input((2,)), Counting(), layers.Dense(1)])
+    paths = [v.path for v in _keras.outside_state(model)]
+    seed = [] if keras.backend.backend() == "jax" else ["seed_generator_state"]
+    assert [path.split("/")[-1] for path in paths] == ["total", "count", *seed]
 
 
 def test_random_seeds_are_recognised():

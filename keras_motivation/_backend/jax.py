@@ -4,12 +4,18 @@ On CPU this is the fast way: inside `lax.cond`, XLA:CPU runs convolutions on one
 user compiles `train_step` himself) the choice falls to `lax.cond` all the same.
 """
 
+import contextlib
 import functools
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import keras
+
+STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
 
 
 class BackendStep:
@@ -46,8 +52,15 @@ class BackendStep:
             for flag in (False, True)
         ]
         position = self._flag_position()
+
+        def train_step(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+            with _interrupts_wait():
+                logs, state = compiled[bool(state[1][position])](state, data)
+                self._jax_state = dict(zip(STATE, state))
+            return logs, state
+
         # `_make_function` adds the loop of `steps_per_execution`; no public call does.
-        self.train_function = self._make_function(lambda state, data: compiled[bool(state[1][position])](state, data))
+        self.train_function = self._make_function(train_step)
 
     def make_test_function(self: Any, force: bool = False) -> None:
         """As in Keras."""
@@ -59,8 +72,7 @@ class BackendStep:
         before the first step is through (in tracing, in the user's loss) does not leave both models empty."""
         state = super()._get_jax_state(**kwargs)  # type: ignore[misc]
         if kwargs.get("purge_model_variables"):
-            names = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
-            self._jax_state = dict(zip([name for name in names if kwargs.get(name)], state))
+            self._jax_state = dict(zip([name for name in STATE if kwargs.get(name)], state))
         return state
 
     def _flag_position(self: Any) -> int:
@@ -87,7 +99,7 @@ class BackendStep:
             return scaled, (loss, y_pred, others_after, metrics_after)
 
         gradients, (loss, y_pred, others, metrics) = jax.grad(scaled_loss, has_aux=True)(trainables[:count])
-        with _scope(lists, (trainables, others, slots, metrics)), warnings.catch_warnings():
+        with _scope(lists, (trainables, others, slots, metrics)):
             gradients = self.clipped(gradients, self.trained_variables(motivated))
         with warnings.catch_warnings():
             # `stateless_apply` wants one gradient a variable; `None` skips one, and warns.
@@ -97,6 +109,27 @@ class BackendStep:
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
             logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Holds back Ctrl-C until the block is through.
+
+    A step donates the state's buffers. An interrupt after that and before the new state is noted down would leave both
+    models without weights.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    caught: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *arguments: caught.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            handler(*caught[0])
 
 
 def _scope(lists: Any, state: Any) -> Any:

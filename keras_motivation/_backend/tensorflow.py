@@ -13,18 +13,19 @@ class BackendStep:
         """One batch: of the motivated model where the last batch's decision says so, else of the base."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
-        def train(motivated: bool) -> tuple[Any, Any]:
+        def train(motivated: bool) -> dict[str, Any]:
             variables = self.trained_variables(motivated)
             with tf.GradientTape() as tape:
                 loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
                 scaled_loss = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled_loss, [v.value for v in variables])
             self.optimizer.apply(self.clipped(gradients, variables), variables)
-            return loss, y_pred
+            # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
+            logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
+            return tf.nest.map_structure(tf.convert_to_tensor, logs)
 
         motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
-        loss, y_pred = tf.cond(motivated, lambda: train(True), lambda: train(False))
-        return self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
+        return tf.cond(motivated, lambda: train(True), lambda: train(False))
 
     def test_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch of evaluation, of both models."""
