@@ -91,13 +91,20 @@ def test_a_real_interrupt_in_the_middle_of_steps():
     """SIGINT from a timer, as Ctrl-C would send it, at moments that nobody chose."""
     x, y = vectors(batches=400)
     model = compiled()
-    fit_arguments = {"batch_size": 4, "epochs": 50, "verbose": 0}
     model.fit(x[:40], y[:40], batch_size=4, verbose=0)  # compiles
-    for delay in (0.05, 0.11, 0.17, 0.23):
-        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
+
+    class SendInterrupt(keras.callbacks.Callback):
+        def __init__(self, delay):
+            super().__init__()
+            self.timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if not self.timer.ident:
+                self.timer.start()
+
+    for delay in (0.01, 0.05, 0.09, 0.13):
         with pytest.raises(KeyboardInterrupt):
-            model.fit(x, y, **fit_arguments)
+            model.fit(x, y, batch_size=4, epochs=50, verbose=0, callbacks=[SendInterrupt(delay)])
         assert_in_step(model.base, model.motivated)
         assert np.isfinite(np.concatenate([w.ravel() for w in values(model.motivated)])).all()
 
