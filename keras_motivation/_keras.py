@@ -53,6 +53,15 @@ def is_seed(variable: Any) -> bool:
     return variable.name == "seed_generator_state"
 
 
+def buffers(model: Any) -> list[Any]:
+    """The weights that were created non-trainable, such as batch norm's moving statistics.
+
+    `Model.non_trainable_weights` also lists what is frozen at present, which is something else.
+    """
+    layers = [model, *model._flatten_layers(include_self=False)]
+    return [variable for layer in layers for variable in layer._non_trainable_variables]
+
+
 def outputs_struct(model: Any) -> Any:
     """The symbolic outputs of a functional model as it nests them, or None. `Model.outputs` has lost the keys."""
     return getattr(model, "_outputs_struct", None)

@@ -71,6 +71,12 @@ def check_frozen_alike(weights_map: WeightsMap) -> None:
         )
 
 
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raises a `ValueError` if a named option is none of its choices."""
+    if value not in choices:
+        raise ValueError(f"Argument `{name}` must be one of {choices}. Received: {name}={value!r}")
+
+
 def check_optimizer(optimizer: Any) -> None:
     """Raises a `ValueError` for optimizers that add up gradients over several batches."""
     steps = getattr(getattr(optimizer, "inner_optimizer", optimizer), "gradient_accumulation_steps", None)

@@ -5,11 +5,17 @@ import types
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_motivation import _keras, conditions
 from keras_motivation._backend import BackendStep
-from keras_motivation.checks import check_constraints, check_frozen_alike, check_optimizer, check_pair, takes_training
+from keras_motivation.checks import (
+    check_choice,
+    check_constraints,
+    check_frozen_alike,
+    check_optimizer,
+    check_pair,
+    takes_training,
+)
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.metric_states import MetricStates
 from keras_motivation.step import Step
@@ -32,6 +38,10 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         motivated: The larger model, built, with the same inputs and outputs. Its mapped weights take the base's values
             here; the extension stays as it is.
         weights_map: `WeightsMap` from `base` into `motivated`. `None` infers it by the names of the weights.
+        initialize: Where the shared weights start: "base" (the motivated model takes the base's values) or "motivated"
+            (the base takes its slice of the motivated model, which may be pretrained).
+        statistics: "private" (each model keeps batch-norm statistics and other buffers of its own) or "shared" (the
+            paper's: one set, which both update). Training is the same, evaluation differs.
         name: Name of the pair.
 
     Raises:
@@ -60,9 +70,13 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         base: keras.Model,
         motivated: keras.Model,
         weights_map: WeightsMap | None = None,
+        initialize: str = "base",
+        statistics: str = "private",
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        check_choice("initialize", initialize, ("base", "motivated"))
+        check_choice("statistics", statistics, ("private", "shared"))
         check_built("base", base)
         check_built("motivated", motivated)
         check_pair(base, motivated)
@@ -78,13 +92,18 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         check_constraints(weights_map)
         super().__init__(name=name, **{"dtype": base.dtype_policy, **kwargs})
         self._nested = [base, motivated]  # smallest first
-        self._maps = [weights_map]  # the map of each nested model into the next
+        self._weights_map = weights_map
+        self.statistics = statistics
+        # What the models share in training: the map of each nested model into the next.
+        self._maps = [weights_map if statistics == "shared" else weights_map.without_buffers()]
         self._takes_training = [takes_training(model) for model in self._nested]
         # What a step shares with `losses` and `metrics`: plain namespaces, which Keras does not track as layers' state.
         self._running = types.SimpleNamespace(losses=None)
         self._compiled_pair = types.SimpleNamespace(motivation=None, share=None, metric_states=None, evaluate=True)
         self.build(None)
-        self.sync()
+        if initialize == "motivated":
+            weights_map.copy_to_base()
+        weights_map.copy_to_motivated()
 
     @property
     def base(self) -> keras.Model:
@@ -104,7 +123,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     @property
     def weights_map(self) -> WeightsMap:
         """The `WeightsMap` from the base into the motivated model."""
-        return self._maps[0]
+        return self._weights_map
 
     @property
     def motivation(self) -> MotivationCondition | None:
@@ -125,9 +144,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         """
         self._attach_state()
         for weights_map in self._maps:
-            for entry, placement in zip(weights_map.entries, weights_map.placements):
-                # A copy, since a JAX step donates the buffer of the base's variable.
-                entry.motivated.assign(ops.copy(placement.place(entry.base.value, entry.motivated.value)))
+            weights_map.copy_to_motivated()
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing to build: both models are built when they come in."""
@@ -260,6 +277,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             "base": keras.saving.serialize_keras_object(self.base),
             "motivated": keras.saving.serialize_keras_object(self.motivated),
             "weights_map": self.weights_map.get_config(),
+            "statistics": self.statistics,
         }
 
     @classmethod

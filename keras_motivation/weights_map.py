@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
+from keras_motivation import _keras
 from keras_motivation.assembly import Index, Placement, positions
 from keras_motivation.matching import match_variables, own_variables
 
@@ -106,6 +108,22 @@ class WeightsMap:
         if problems:
             raise ValueError(_refusal(base, motivated, problems))
         return cls(base, motivated, pairs)
+
+    def copy_to_motivated(self) -> None:
+        """Writes the base's weights into the motivated model's variables; the extension stays."""
+        for entry, placement in zip(self.entries, self.placements):
+            # A copy, since a JAX step donates the buffer of the base's variable.
+            entry.motivated.assign(ops.copy(placement.place(entry.base.value, entry.motivated.value)))
+
+    def copy_to_base(self) -> None:
+        """Writes the base's part of the motivated model's weights into the base."""
+        for entry, placement in zip(self.entries, self.placements):
+            entry.base.assign(ops.copy(placement.take(entry.motivated.value)))
+
+    def without_buffers(self) -> "WeightsMap":
+        """The same map for trained weights only, so that each model keeps its own batch-norm statistics."""
+        private = {id(variable) for variable in _keras.buffers(self.base)}
+        return WeightsMap(self.base, self.motivated, [e for e in self.entries if id(e.base) not in private])
 
     @property
     def covered_share(self) -> float:
@@ -259,11 +277,9 @@ def _refusal(base: keras.Model, motivated: keras.Model, problems: list[str]) -> 
 
 
 def _layers_with_weights(layer: Any) -> Iterable[Any]:
-    from keras_motivation._keras import direct_sublayers
-
     if own_variables(layer):
         yield layer
-    for sublayer in direct_sublayers(layer):
+    for sublayer in _keras.direct_sublayers(layer):
         yield from _layers_with_weights(sublayer)
 
 

@@ -15,7 +15,7 @@ class LiteralProcedure:
     Both are named functional models, compiled with an optimizer of their own of the same kind.
     """
 
-    def __init__(self, base, motivated, k):
+    def __init__(self, base, motivated, k, statistics="shared"):
         self.base, self.motivated, self.k = base, motivated, k
         self.pairs = [
             (weight, partner)
@@ -25,6 +25,8 @@ class LiteralProcedure:
         for model in (base, motivated):
             model.optimizer.build(model.trainable_variables)
         self.copy_in()
+        if statistics == "private":  # from now on, each model keeps its own buffers
+            self.pairs = [(weight, partner) for weight, partner in self.pairs if weight.trainable]
 
     def train(self, batches):
         """Returns the loss of each batch and whether it was motivated."""

@@ -20,9 +20,11 @@ def compiled(**kwargs):
 
 
 def assert_in_step(base, motivated):
-    """The base's weights stand in the motivated model, by layer name and as prefixes."""
+    """The base's trained weights stand in the motivated model, by layer name and as prefixes."""
     for layer in base.layers:
-        for inner, outer in zip(layer.weights, motivated.get_layer(layer.name).weights if layer.weights else []):
+        if not layer.weights:
+            continue
+        for inner, outer in zip(layer.trainable_weights, motivated.get_layer(layer.name).trainable_weights):
             window = tuple(slice(0, n) for n in inner.shape)
             np.testing.assert_array_equal(numpy(outer)[window], numpy(inner))
 

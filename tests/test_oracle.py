@@ -19,18 +19,18 @@ BATCHES = 30
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", ["depth", "both"])
-@pytest.mark.parametrize("k", [1, 2])
-def test_equals_the_literal_procedure(kind, optimizer, k):
+@pytest.mark.parametrize(("k", "statistics"), [(1, "shared"), (2, "shared"), (1, "private")])
+def test_equals_the_literal_procedure(kind, optimizer, k, statistics):
     x, y = images(BATCHES)
     batches = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 4 * BATCHES, 4)]
     base, motivated = pair_of(kind)
     for model in (base, motivated):
         model.compile(OPTIMIZERS[optimizer](), crossentropy())
-    oracle = LiteralProcedure(base, motivated, k)
+    oracle = LiteralProcedure(base, motivated, k, statistics)
     losses, flags = oracle.train(batches)
     assert 0 < sum(flags) < BATCHES  # the oracle saw batches of both kinds, or this compares nothing
 
-    model = km.MotivatedModel(*pair_of(kind))
+    model = km.MotivatedModel(*pair_of(kind), statistics=statistics)
     model.compile(OPTIMIZERS[optimizer](), crossentropy(), motivation=km.LossStreak(k))
     record = Recorder()
     # Three epochs over thirds of the data: an epoch's end must not reset the streak.
