@@ -4,39 +4,54 @@
 # The machine needs PyTorch, JAX (both for CUDA), numpy and pytest. Wheels of whatever else is missing (keras, optree,
 # namex) can lie in the folder WHEELS (default: .whl); they are unpacked beside, not installed. Tests that need
 # TensorFlow, hypothesis or scikit-learn are skipped where those are missing.
-# Usage: bash benchmarks/gpu.sh [pytest arguments]
+# Usage: bash benchmarks/gpu.sh [test files; default: all]
 set -u
 cd "$(dirname "$0")/.."
 WHEELS=${WHEELS:-.whl}
-SITE=$(mktemp -d)
-trap 'rm -rf "$SITE"' EXIT
+LIMIT=${LIMIT:-510} # seconds for all tests together
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
 if compgen -G "$WHEELS/*.whl" > /dev/null; then
-    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$SITE" "$WHEELS"/*.whl || exit 1
+    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$WORK/site" "$WHEELS"/*.whl || exit 1
 fi
-export PYTHONPATH="$SITE:$PWD${PYTHONPATH:+:$PYTHONPATH}"
+export WORK PYTHONPATH="$WORK/site:$PWD${PYTHONPATH:+:$PYTHONPATH}"
+# Many processes share the card, so none may take its memory in advance.
 export TF_CPP_MIN_LOG_LEVEL=3 XLA_PYTHON_CLIENT_PREALLOCATE=false
 # Comparisons to 1e-4 need real float32: no TF32 in matrix products and convolutions.
 export NVIDIA_TF32_OVERRIDE=0 JAX_DEFAULT_MATMUL_PRECISION=highest
-BUDGET=260 # seconds a backend
 
-rows=()
-failed=0
-for backend in jax torch; do
-    log="$SITE/$backend.log"
-    start=$SECONDS
-    KERAS_BACKEND=$backend timeout $BUDGET python3 -m pytest -q -p no:cacheprovider "$@" 2>&1 | tee "$log" | tail -n 40
-    code=${PIPESTATUS[0]}
-    ((code == 0)) || failed=1
-    rows+=("$(printf '%-8s %-6s %5ss  %s' "$backend" "$code" "$((SECONDS - start))" "$(tail -n 1 "$log" | tr -d '=')")")
-done
+files=("$@")
+[[ ${#files[@]} -gt 0 ]] || files=(tests/test_*.py)
+# One process a file and backend, as many at a time as there are cores: compiling takes most of the time.
+for backend in jax torch; do printf "$backend %s\n" "${files[@]}"; done |
+    timeout "$LIMIT" xargs -P "$(nproc)" -L 1 bash -c \
+        'KERAS_BACKEND=$0 python3 -m pytest -q -p no:cacheprovider "$1" > "$WORK/$0-$(basename "$1").log" 2>&1; true'
 
-echo
-python3 - <<'PY'
+python3 - "${files[@]}" <<'PY'
+import os, re, sys
+
 import jax, keras, numpy, torch
+
+wrong = False
+lines = []
+for backend in ("jax", "torch"):
+    counts = {"passed": 0, "failed": 0, "skipped": 0, "error": 0, "unfinished": 0}
+    for file in sys.argv[1:]:
+        path = os.path.join(os.environ["WORK"], f"{backend}-{os.path.basename(file)}.log")
+        text = open(path).read() if os.path.exists(path) else ""
+        last = text.strip().rsplit("\n", 1)[-1]
+        found = re.findall(r"(\d+) (passed|failed|skipped|error)", last)
+        for number, kind in found:
+            counts[kind] += int(number)
+        if not found or "failed" in last or "error" in last:
+            counts["unfinished"] += not found
+            print(f"---- {backend} {file}\n{text[-3000:]}")
+    wrong |= not counts["passed"] or any(counts[kind] for kind in ("failed", "error", "unfinished"))
+    lines.append(f"{backend:<8}" + "".join(f"{counts[kind]:>12}" for kind in counts))
+print()
 device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no CUDA device"
-print(f"device {device}; keras {keras.__version__}, torch {torch.__version__}, jax {jax.__version__} on",
-      jax.default_backend() + f", numpy {numpy.__version__}")
+print(f"{device}; jax on {jax.default_backend()};", *(f"{m.__name__} {m.__version__}" for m in (keras, torch, jax, numpy)))
+print(f"{'backend':<8}" + "".join(f"{kind:>12}" for kind in counts))
+print("\n".join(lines))
+sys.exit(wrong)
 PY
-printf '%-8s %-6s %6s  %s\n' backend exit time result
-printf '%s\n' "${rows[@]}"
-exit $failed

@@ -62,6 +62,20 @@ def buffers(model: Any) -> list[Any]:
     return [variable for layer in layers for variable in layer._non_trainable_variables]
 
 
+def input_tensors(layer: Any) -> list[Any]:
+    """The symbolic inputs of a layer's first call in a functional model; none inside subclassed ones.
+
+    `Layer.input` raises for a layer that is called twice.
+    """
+    return layer._inbound_nodes[0].input_tensors if getattr(layer, "_inbound_nodes", None) else []
+
+
+def producer(tensor: Any) -> Any:
+    """The layer that made a symbolic tensor, or None."""
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else history.operation
+
+
 def outputs_struct(model: Any) -> Any:
     """The symbolic outputs of a functional model as it nests them, or None. `Model.outputs` has lost the keys."""
     return getattr(model, "_outputs_struct", None)

@@ -16,7 +16,7 @@ from keras_motivation import _keras
 Pairs = list[tuple[Any, Any]]
 
 
-def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, list[str]]:
+def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, Pairs, list[str]]:
     """Pairs the variables of two built models.
 
     Random seeds and the constants of `Normalization` layers stay out: each model keeps its own.
@@ -26,13 +26,15 @@ def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, l
         motivated: The larger model.
 
     Returns:
-        The pairs `(base variable, motivated variable)` in the order of `base.variables`, and a list of problems: one
-        sentence for each base weight or group of layers without a partner.
+        The pairs `(base variable, motivated variable)` in the order of `base.variables`; the pairs of layers that were
+        looked at, composite ones too; and a list of problems: one sentence for each base weight or group of layers
+        without a partner.
     """
     found: dict[int, Any] = {}
+    layers: Pairs = []
     problems: list[str] = []
-    _match_layers(base, motivated, found, problems)
-    return [(v, found[id(v)]) for v in base.variables if id(v) in found], problems
+    _match_layers(base, motivated, found, layers, problems)
+    return [(v, found[id(v)]) for v in base.variables if id(v) in found], layers, problems
 
 
 def own_variables(layer: Any) -> list[Any]:
@@ -43,10 +45,11 @@ def own_variables(layer: Any) -> list[Any]:
     return [v for v in layer.variables if id(v) not in deeper and not _keras.is_seed(v)]
 
 
-def _match_layers(base: Any, motivated: Any, found: dict[int, Any], problems: list[str]) -> None:
+def _match_layers(base: Any, motivated: Any, found: dict[int, Any], layers: Pairs, problems: list[str]) -> None:
+    layers.append((base, motivated))
     _match_own(base, motivated, found, problems)
     for base_layer, motivated_layer in _pair_sublayers(base, motivated, problems):
-        _match_layers(base_layer, motivated_layer, found, problems)
+        _match_layers(base_layer, motivated_layer, found, layers, problems)
 
 
 def _match_own(base: Any, motivated: Any, found: dict[int, Any], problems: list[str]) -> None:

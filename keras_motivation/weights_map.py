@@ -11,6 +11,7 @@ from keras import ops
 from keras_motivation import _keras
 from keras_motivation.assembly import Index, Placement, positions
 from keras_motivation.matching import match_variables, own_variables
+from keras_motivation.nesting import find_traps
 
 ADVICE = (
     "Give corresponding layers of both models the same explicit `name`, or pass `weights_map=WeightsMap(base, "
@@ -74,7 +75,7 @@ class WeightsMap:
         self.layout = [(variable, self.partner(variable)) for variable in motivated.variables]
 
     @classmethod
-    def infer(cls, base: keras.Model, motivated: keras.Model) -> "WeightsMap":
+    def infer(cls, base: keras.Model, motivated: keras.Model, check: bool = True) -> "WeightsMap":
         """Finds the map by the names of layers and weights; each base weight becomes a prefix of its partner.
 
         Names that Keras numbered itself (`conv2d_5`) are compared by their order within the model; where that is
@@ -84,12 +85,15 @@ class WeightsMap:
         Args:
             base: The base model, built.
             motivated: The motivated model, built.
+            check: Whether to look for what names and shapes cannot show: a widened tensor that is flattened or joined
+                before the next weight, gates or heads side by side in one kernel, other strides or groups.
 
         Returns:
             The `WeightsMap`.
 
         Raises:
-            ValueError: If a base weight has no partner, or a partner does not fit, naming the variables.
+            ValueError: If a base weight has no partner, a partner does not fit, or a prefix of it would be the wrong
+                slice; the error names the variables and layers.
 
         Example:
 
@@ -103,8 +107,10 @@ class WeightsMap:
         """
         check_built("base", base)
         check_built("motivated", motivated)
-        pairs, problems = match_variables(base, motivated)
+        pairs, layers, problems = match_variables(base, motivated)
         problems += [problem for pair in pairs if (problem := _misfit(*pair))]
+        if check and not problems:
+            problems = find_traps(layers)
         if problems:
             raise ValueError(_refusal(base, motivated, problems))
         return cls(base, motivated, pairs)

@@ -96,3 +96,20 @@ def test_optimizer_configs_name_no_backend():
     again = keras.saving.deserialize_keras_object(config)
     assert type(again.inner_optimizer) is type(optimizer.inner_optimizer)
     assert again.inner_optimizer.clipnorm == 2.0
+
+
+def test_graph_access():
+    inputs = keras.Input((2,))
+    dense, relu = layers.Dense(3), layers.Activation("relu")
+    hidden = dense(inputs)
+    keras.Model(inputs, relu(hidden))
+    assert _keras.input_tensors(relu) == [hidden]
+    assert _keras.producer(hidden) is dense
+    assert _keras.input_tensors(layers.Dense(3)) == []
+    assert _keras.producer(object()) is None
+
+
+def test_buffers_are_not_what_is_frozen():
+    model = mlp()
+    model.trainable = False
+    assert {v.name for v in _keras.buffers(model)} == {"moving_mean", "moving_variance"}

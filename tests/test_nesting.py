@@ -1,0 +1,136 @@
+"""Pairs that match by name and shape and yet do not nest are refused, with the reason; their harmless kin are not."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_motivation as km
+
+
+def image_net(width, side=4, join=None, flatten=True, strides=1, **conv):
+    inputs = keras.Input((side, side, 3))
+    x = layers.Conv2D(width, 3, strides=strides, padding="same", name="conv", **conv)(inputs)
+    if join is not None:
+        fixed = layers.Conv2D(5, 1, name="fixed")(inputs)
+        x = layers.Concatenate(name="join")([x, fixed] if join == "first" else [fixed, x])
+        x = layers.Conv2D(4, 1, name="after")(x)
+    x = layers.Flatten(name="flat")(layers.Dropout(0.1)(x)) if flatten else layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def recurrent(layer):
+    return keras.Sequential([keras.Input((5, 3)), layer, layers.Dense(2, name="head")])
+
+
+def grouped(width, groups):
+    inputs = keras.Input((4, 4, 3))
+    x = layers.GroupNormalization(groups, name="norm")(layers.Conv2D(width, 1, name="conv")(inputs))
+    return keras.Model(inputs, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+def attention(heads, key_dim):
+    inputs = keras.Input((5, 8))
+    x = layers.MultiHeadAttention(heads, key_dim, name="attention")(inputs, inputs)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+REFUSED = {
+    "flatten": (lambda: image_net(4), lambda: image_net(6), r"'flat' turns \(4, 4, 4\) .*\(4, 4, 6\).*'head'.*pooling"),
+    "concatenate": (
+        lambda: image_net(4, join="first", flatten=False),
+        lambda: image_net(6, join="first", flatten=False),
+        r"'join' joins \[4, 5\] .*\[6, 5\].*'after'",
+    ),
+    "lstm": (lambda: recurrent(layers.LSTM(3)), lambda: recurrent(layers.LSTM(6)), "keeps its gates side by side"),
+    "gru": (lambda: recurrent(layers.GRU(3)), lambda: recurrent(layers.GRU(6)), "keeps its gates side by side"),
+    "groups": (lambda: grouped(4, 2), lambda: grouped(8, 2), "normalises groups of 2 channels in the base and 4"),
+    "heads": (lambda: attention(2, 4), lambda: attention(2, 6), "key_dim=4 in the base and 6"),
+    "kernel": (
+        lambda: image_net(4, flatten=False),
+        lambda: image_net(4, flatten=False, dilation_rate=2),
+        r"'conv' has dilation_rate=\(1, 1\) in the base and \(2, 2\)",
+    ),
+    "strides": (
+        lambda: image_net(4, flatten=False, strides=2),
+        lambda: image_net(4, flatten=False, strides=1),
+        r"'conv' has strides=\(2, 2\) in the base and \(1, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_the_reason(case):
+    base, motivated, message = REFUSED[case]
+    models = base(), motivated()
+    with pytest.raises(ValueError, match=message):
+        km.WeightsMap.infer(*models)
+    with pytest.raises(ValueError, match=message):
+        km.MotivatedModel(*models)
+    km.WeightsMap.infer(*models, check=False)  # names and shapes alone do not see it
+
+
+def test_fused_projections():
+    def model(width):
+        inputs = keras.Input((5, 3))
+        x = layers.Dense(3 * width, name="block_qkv")(layers.Dense(width, name="embed")(inputs))
+        return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+    with pytest.raises(ValueError, match="'block_qkv' keeps query, key and value side by side"):
+        km.WeightsMap.infer(model(4), model(6))
+    km.WeightsMap.infer(model(4), model(4))
+
+
+@pytest.mark.parametrize(
+    ("base", "motivated"),
+    [
+        (lambda: image_net(4, flatten=False), lambda: image_net(6, flatten=False)),
+        (lambda: image_net(4, side=1), lambda: image_net(6, side=1)),  # one pixel: flattening moves nothing
+        (lambda: image_net(4), lambda: image_net(4)),
+        (lambda: image_net(4, join="last", flatten=False), lambda: image_net(6, join="last", flatten=False)),
+        (lambda: recurrent(layers.LSTM(3)), lambda: recurrent(layers.LSTM(3))),
+        (lambda: recurrent(layers.SimpleRNN(3)), lambda: recurrent(layers.SimpleRNN(6))),
+        (lambda: grouped(4, 2), lambda: grouped(8, 4)),
+        (lambda: attention(2, 4), lambda: attention(3, 4)),
+    ],
+)
+def test_harmless_kin_are_accepted(base, motivated):
+    km.WeightsMap.infer(base(), motivated())
+
+
+@pytest.mark.slow
+def test_densenet_matches_by_name_and_shape_and_is_refused():
+    """606 of 606 weights of DenseNet-121 fit into DenseNet-169; what a block adds sits at another offset."""
+    models = [
+        getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=3)
+        for name in ("DenseNet121", "DenseNet169")
+    ]
+    assert len(km.WeightsMap.infer(*models, check=False).entries) == 606
+    with pytest.raises(ValueError, match=r"'conv4_block24_concat' joins \[992, 32\] .*\[1248, 32\]"):
+        km.WeightsMap.infer(*models)
+
+
+@pytest.mark.slow
+def test_resnet34_is_not_inside_resnet50():
+    def resnet(kernels, widths):
+        inputs = keras.Input((8, 8, 3))
+        x = layers.Conv2D(8, 3, padding="same", name="stem")(inputs)
+        for i, (kernel, width) in enumerate(zip(kernels, widths)):
+            x = layers.Conv2D(width, kernel, padding="same", name=f"block_conv{i}")(x)
+        return keras.Model(inputs, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+    with pytest.raises(ValueError, match="a dimension of the base is larger"):
+        km.WeightsMap.infer(resnet((3, 3), (8, 8)), resnet((1, 3, 1), (8, 8, 32)))
+
+
+@pytest.mark.slow
+def test_efficientnets_of_keras_applications_nest():
+    build = keras.applications
+    b0, b1, b2 = [
+        getattr(build, name)(weights=None, input_shape=(32, 32, 3), classes=3)
+        for name in ("EfficientNetB0", "EfficientNetB1", "EfficientNetB2")
+    ]
+    for base, motivated in ((b0, b1), (b1, b2), (b0, b2)):
+        weights_map = km.WeightsMap.infer(base, motivated)
+        assert len(weights_map.entries) == len([v for v in base.weights if "normalization" not in v.path])
+        assert np.isclose(weights_map.covered_share, base.count_params() / motivated.count_params(), atol=0.01)
