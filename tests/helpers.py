@@ -92,6 +92,19 @@ def assert_same_weights(model, reference, rtol=1e-4, atol=1e-6):
         np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol, err_msg=v.path)
 
 
+def compiled(motivation=None, kind="both", cls=km.MotivatedModel, **kwargs):
+    """A compiled pair of multi-layer perceptrons; every second batch is motivated unless told otherwise."""
+    model = cls(*pair_of(kind, mlp))
+    model.compile("adam", crossentropy(), motivation=motivation or Alternate(), **kwargs)
+    return model
+
+
+def fit(model, shuffle=False, **kwargs):
+    """Fits on the vectors, 8 batches of 4."""
+    x, y = vectors()
+    return model.fit(x, y, batch_size=4, shuffle=shuffle, verbose=0, **kwargs)
+
+
 class Recorder(keras.callbacks.Callback):
     """Loss of every batch and whether it was motivated, taken from the running means in the logs.
 
