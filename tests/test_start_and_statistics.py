@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import Alternate, crossentropy, images, numpy, pair_of, randomise, resnet, values
+from helpers import Alternate, crossentropy, mlp, numpy, pair_of, randomise, values, vectors
 
 import keras_motivation as km
 
@@ -13,8 +13,8 @@ def buffers(model):
 
 
 def trained(statistics, motivation=None):
-    x, y = images()
-    model = km.MotivatedModel(*pair_of("both"), statistics=statistics)
+    x, y = vectors()
+    model = km.MotivatedModel(*pair_of("both", mlp), statistics=statistics)
     model.compile("adam", crossentropy(), metrics=["accuracy"], motivation=motivation or Alternate())
     history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, validation_data=(x, y)).history
     return model, history
@@ -33,7 +33,7 @@ def test_both_policies_train_alike_and_evaluate_differently():
 
 def test_private_statistics_belong_to_the_model_that_trained():
     model, _ = trained("private", km.Never())
-    start = pair_of("both")
+    start = pair_of("both", mlp)
     for after, before in zip(buffers(model.motivated), buffers(start[1])):
         np.testing.assert_array_equal(after, before)
     assert any(not np.array_equal(a, b) for a, b in zip(buffers(model.base), buffers(start[0])))
@@ -51,7 +51,7 @@ def test_shared_statistics_are_one_set():
 
 @pytest.mark.parametrize("statistics", ["private", "shared"])
 def test_the_policy_survives_saving(tmp_path, statistics):
-    x, y = images()
+    x, y = vectors()
     model, _ = trained(statistics)
     model.save(tmp_path / "pair.keras")
     loaded = keras.models.load_model(tmp_path / "pair.keras")
@@ -64,7 +64,7 @@ def test_the_policy_survives_saving(tmp_path, statistics):
 
 def test_initialize_from_the_base_or_from_the_motivated_model():
     for initialize in ("base", "motivated"):
-        base, motivated = randomise(resnet(4, 1), 1), randomise(resnet(6, 2), 2)
+        base, motivated = randomise(mlp(4, 1), 1), randomise(mlp(6, 2), 2)
         before = values(base), values(motivated)
         km.MotivatedModel(base, motivated, initialize=initialize)
         for layer in base.layers:
@@ -79,4 +79,4 @@ def test_initialize_from_the_base_or_from_the_motivated_model():
 @pytest.mark.parametrize("argument", ["initialize", "statistics"])
 def test_unknown_choices(argument):
     with pytest.raises(ValueError, match=f"`{argument}` must be one of .* Received: {argument}='theirs'"):
-        km.MotivatedModel(*pair_of("both"), **{argument: "theirs"})
+        km.MotivatedModel(*pair_of("both", mlp), **{argument: "theirs"})
