@@ -96,17 +96,28 @@ def test_a_real_interrupt_in_the_middle_of_steps():
     model.fit(x[:40], y[:40], batch_size=4, verbose=0)  # compiles
 
     class SendInterrupt(keras.callbacks.Callback):
+        """Sends SIGINT from the first batch on, after a delay, and again until it is heard: Python swallows an
+        interrupt that hits a callback of the garbage collector."""
+
         def __init__(self, delay):
             super().__init__()
-            self.timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+            self.delay, self.heard, self.thread = delay, threading.Event(), threading.Thread(target=self.send)
+
+        def send(self):
+            pause = self.delay
+            while not self.heard.wait(pause):
+                os.kill(os.getpid(), signal.SIGINT)
+                pause = 2.0
 
         def on_train_batch_begin(self, batch, logs=None):
-            if not self.timer.ident:
-                self.timer.start()
+            if not self.thread.ident:
+                self.thread.start()
 
     for delay in (0.01, 0.05, 0.09, 0.13):
+        sender = SendInterrupt(delay)
         with pytest.raises(KeyboardInterrupt):
-            model.fit(x, y, batch_size=4, epochs=50, verbose=0, callbacks=[SendInterrupt(delay)])
+            model.fit(x, y, batch_size=4, epochs=50, verbose=0, callbacks=[sender])
+        sender.heard.set()
         assert_in_step(model.base, model.motivated)
         assert np.isfinite(np.concatenate([w.ravel() for w in values(model.motivated)])).all()
 

@@ -33,6 +33,12 @@ class BackendStep:
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if replicas > 1:
+            raise ValueError(
+                "Training a pair under a `tf.distribute` strategy with several replicas is not supported yet. "
+                f"Received: {type(self.distribute_strategy).__name__} with {replicas} replicas"
+            )
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
