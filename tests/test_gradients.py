@@ -79,7 +79,7 @@ def test_what_stands_in_the_mapped_part_does_not_matter():
     x, y = images(4)
     ends = []
     for spoil in (False, True):
-        model = km.MotivatedModel(*pair_of("both"))
+        model = km.MotivatedModel(*pair_of("both"), statistics="shared")
         model.compile("sgd", crossentropy(), motivation="always")
         if spoil:
             for entry, placement in zip(model.weights_map.entries, model.weights_map.placements):
