@@ -41,7 +41,7 @@ test: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(BACKENDS:%=test-%)
 
 $(BACKENDS:%=test-%): test-%: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
-	KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
