@@ -39,7 +39,8 @@ def test_code_blocks(page, tmp_path, monkeypatch):
     names = {"__name__": f"page_{page.stem}"}
     if page.name == "README.md":
         if keras.backend.backend() != "torch":
-            blocks = [block.replace("B1(", "B0(") for block in blocks]  # spares a minute of tracing and compiling
+            # A net of a fifth of the layers spares a minute of tracing and compiling; PyTorch runs the page as it is.
+            blocks = [re.sub(r"EfficientNetB\d", "MobileNet", block) for block in blocks]
         rng = np.random.default_rng(0)
         batch = rng.uniform(0, 255, (4, 64, 64, 3)).astype("float32"), rng.integers(0, 100, 4)
         blocks = [block.replace("fit(train, validation_data=val, epochs=30)", "fit(*data)") for block in blocks]
@@ -48,7 +49,7 @@ def test_code_blocks(page, tmp_path, monkeypatch):
         exec(compile(block, str(page), "exec"), names)
     if page.name == "README.md":
         for name in ("base", "motivated"):
-            assert keras.models.load_model(tmp_path / f"{name}.keras").count_params() > 4e6
+            assert keras.models.load_model(tmp_path / f"{name}.keras").count_params() > 3e6
 
 
 @pytest.mark.slow
