@@ -81,16 +81,20 @@ def outputs_struct(model: Any) -> Any:
     return getattr(model, "_outputs_struct", None)
 
 
-def outside_state(model: Any) -> list[Any]:
-    """Variables that running `model` may change and that are not in `model.variables`.
+def layer_metrics(model: Any) -> list[Any]:
+    """The metrics that layers of `model` hold. `Model.metrics` mixes them with those of `compile`."""
+    sublayers = model._flatten_layers(include_self=False)
+    return [metric for layer in sublayers if not isinstance(layer, keras.Model) for metric in layer.metrics]
+
+
+def outside_state(metrics: list[Any]) -> list[Any]:
+    """Variables that running a model may change and that are not in `model.variables`.
 
     These are the metrics that its layers update, and the state of Keras's global random generator, which unseeded calls
     of `keras.random` draw from and which has no public name. (Neither is available in a JAX step, as in Keras itself.)
     """
     from keras.src.random.seed_generator import global_seed_generator
 
-    sublayers = model._flatten_layers(include_self=False)
-    metrics = [m for layer in sublayers if not isinstance(layer, keras.Model) for m in layer.metrics]
     found = [variable for metric in metrics for variable in metric.variables]
     return found if keras.backend.backend() == "jax" else [*found, global_seed_generator().state]
 

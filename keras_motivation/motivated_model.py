@@ -98,7 +98,9 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         self._maps = [weights_map if statistics == "shared" else weights_map.without_buffers()]
         self._takes_training = [takes_training(model) for model in self._nested]
         # What a step shares with `losses` and `metrics`: plain namespaces, which Keras does not track as layers' state.
-        self._running = types.SimpleNamespace(losses=None)
+        self._running = types.SimpleNamespace(
+            losses=None, layer_metrics=[_keras.layer_metrics(model) for model in self._nested]
+        )
         self._compiled_pair = types.SimpleNamespace(motivation=None, share=None, metric_states=None, evaluate=True)
         self.build(None)
         if initialize == "motivated":
@@ -199,9 +201,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     def get_metrics_result(self) -> dict[str, Any]:
         """As in Keras. Where layers of both models keep a metric of the same name, the base's stands."""
         results = super().get_metrics_result()
-        for layer in self._nested[0].layers:
-            results |= {m.name: m.result() for m in layer.metrics if m.name in results}
-        return results
+        return results | {m.name: m.result() for m in self._running.layer_metrics[0] if m.name in results}
 
     def _attach_state(self) -> None:
         """On JAX, `fit` holds the state outside of the variables until the epoch's end; this puts it back."""

@@ -47,7 +47,10 @@ class Step:
         if level == 0:
             y_pred = model(x, **kwargs)
             return y_pred, model.losses
-        layout = [*self._maps[level - 1].layout, *((v, None) for v in _keras.outside_state(model))]
+        layout = [
+            *self._maps[level - 1].layout,
+            *((v, None) for v in _keras.outside_state(self._running.layer_metrics[level])),
+        ]
         assembled = [(v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in layout]
         with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
             before = {id(v): scope.get_current_value(v) for v, _ in layout if not v.trainable}

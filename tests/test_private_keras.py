@@ -37,7 +37,7 @@ def test_outside_state():
             return x
 
     model = keras.Sequential([keras.Input((2,)), Counting(), layers.Dense(1)])
-    paths = [v.path for v in _keras.outside_state(model)]
+    paths = [v.path for v in _keras.outside_state(_keras.layer_metrics(model))]
     seed = [] if keras.backend.backend() == "jax" else ["seed_generator_state"]
     assert [path.split("/")[-1] for path in paths] == ["total", "count", *seed]
 
