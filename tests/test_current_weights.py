@@ -89,6 +89,8 @@ def test_an_interrupt_right_after_a_step(monkeypatch):
     model.fit(x, y, batch_size=4, verbose=0)
 
 
+# Python reports an interrupt that hits a callback of the garbage collector as unraisable, and swallows it.
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
 def test_a_real_interrupt_in_the_middle_of_steps():
     """SIGINT from a timer, as Ctrl-C would send it, at moments that nobody chose."""
     x, y = vectors(batches=400)
@@ -96,8 +98,7 @@ def test_a_real_interrupt_in_the_middle_of_steps():
     model.fit(x[:40], y[:40], batch_size=4, verbose=0)  # compiles
 
     class SendInterrupt(keras.callbacks.Callback):
-        """Sends SIGINT from the first batch on, after a delay, and again until it is heard: Python swallows an
-        interrupt that hits a callback of the garbage collector."""
+        """Sends SIGINT from the first batch on, after a delay, and again until it is heard."""
 
         def __init__(self, delay):
             super().__init__()
