@@ -3,7 +3,10 @@
 Each function says why no public call serves. `tests/test_private_keras.py` fails when Keras changes one of them.
 """
 
+import contextlib
+import inspect
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -17,6 +20,11 @@ def direct_sublayers(layer: Any) -> list[Any]:
     return layer._flatten_layers(include_self=False, recursive=False)
 
 
+def all_layers(model: Any) -> list[Any]:
+    """The model and every layer inside it, at any depth. `Model.layers` is the first level only."""
+    return [model, *model._flatten_layers(include_self=False)]
+
+
 def auto_name(layer: Any) -> tuple[str, int] | None:
     """Kind and running number in a name that Keras itself gave, or None for a user's name.
 
@@ -28,6 +36,49 @@ def auto_name(layer: Any) -> tuple[str, int] | None:
     kind = re.escape(to_snake_case(type(layer).__name__))
     match = re.fullmatch(rf"((?:forward_|backward_)?{kind})(?:_(\d+))?", layer.name)
     return None if match is None else (match.group(1), int(match.group(2) or 0))
+
+
+def takes_training(model: Any) -> bool:
+    """Whether the model's `call` has an argument `training`; Keras passes it to those models only."""
+    return "training" in inspect.signature(model.call).parameters
+
+
+def normalizes_channels(layer: Any) -> bool:
+    """Whether `layer` is a norm over the last axis, so that further channels change the result of the first ones.
+
+    Model zoos have classes of their own for it, with no common base class.
+    """
+    known = (keras.layers.LayerNormalization, keras.layers.RMSNormalization)
+    return isinstance(layer, known) or re.search(r"(Layer|RMS|Rms)_?Norm", type(layer).__name__) is not None
+
+
+@contextlib.contextmanager
+def called_as(layer: Any, function: Callable[..., Any]) -> Iterator[None]:
+    """While this lasts, `layer` computes `function`. Keras looks `call` up on the object at every call.
+
+    A functional model cannot be rebuilt around another layer if composite layers hold the one to replace.
+    """
+    layer.__dict__["call"] = function
+    try:
+        yield
+    finally:
+        del layer.__dict__["call"]
+
+
+@contextlib.contextmanager
+def linear_outputs(model: Any) -> Iterator[None]:
+    """While this lasts, layers that make an output of a functional `model` apply no softmax or sigmoid."""
+    saturating = (keras.activations.softmax, keras.activations.sigmoid)
+    outputs = keras.tree.flatten(outputs_struct(model))
+    makers = {id(m): m for m in map(producer, outputs) if m is not None}
+    kept = [(m, m.activation) for m in makers.values() if getattr(m, "activation", None) in saturating]
+    try:
+        for layer, _ in kept:
+            layer.activation = keras.activations.linear
+        yield
+    finally:
+        for layer, activation in kept:
+            layer.activation = activation
 
 
 def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
@@ -58,8 +109,7 @@ def buffers(model: Any) -> list[Any]:
 
     `Model.non_trainable_weights` also lists what is frozen at present, which is something else.
     """
-    layers = [model, *model._flatten_layers(include_self=False)]
-    return [variable for layer in layers for variable in layer._non_trainable_variables]
+    return [variable for layer in all_layers(model) for variable in layer._non_trainable_variables]
 
 
 def input_tensors(layer: Any) -> list[Any]:
@@ -76,6 +126,20 @@ def producer(tensor: Any) -> Any:
     return None if history is None else history.operation
 
 
+def inputs_struct(model: Any) -> Any:
+    """The inputs of a model as it nests them, as tensors with shape and dtype; None if they cannot be known.
+
+    `Model.inputs` has lost the keys. Of a subclassed model Keras keeps the shapes it was built with.
+    """
+    if hasattr(model, "_inputs_struct"):
+        return model._inputs_struct
+    if isinstance(model, keras.Sequential) and model.inputs:
+        return model.inputs[0]
+    shape = (model.get_build_config() or {}).get("input_shape")
+    known = isinstance(shape, (tuple, list)) and all(size is None or isinstance(size, int) for size in shape)
+    return keras.KerasTensor(shape, dtype=keras.config.floatx()) if known else None
+
+
 def outputs_struct(model: Any) -> Any:
     """The symbolic outputs of a functional model as it nests them, or None. `Model.outputs` has lost the keys."""
     return getattr(model, "_outputs_struct", None)
@@ -83,8 +147,7 @@ def outputs_struct(model: Any) -> Any:
 
 def layer_metrics(model: Any) -> list[Any]:
     """The metrics that layers of `model` hold. `Model.metrics` mixes them with those of `compile`."""
-    sublayers = model._flatten_layers(include_self=False)
-    return [metric for layer in sublayers if not isinstance(layer, keras.Model) for metric in layer.metrics]
+    return [metric for layer in all_layers(model) if not isinstance(layer, keras.Model) for metric in layer.metrics]
 
 
 def outside_state(metrics: list[Any]) -> list[Any]:
@@ -110,3 +173,39 @@ def portable_config(config: Any) -> Any:
         if str(config.get("module", "")).startswith("keras.src.backend.torch.optimizers"):
             config["module"] = "keras.optimizers"
     return config
+
+
+def graph(model: Any) -> Any:
+    """The functional graph that a model computes, or None where `call` is the user's own.
+
+    `keras.Model(inputs, outputs)` makes an instance of a class without a public name, and a Sequential model keeps the
+    graph of its layers in a private attribute.
+    """
+    from keras.src.models.functional import Functional
+
+    if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
+        return model._functional
+    return model if isinstance(model, Functional) and type(model).call is Functional.call else None
+
+
+def graph_calls(graph: Any) -> list[tuple[Any, tuple[Any, ...], dict[str, Any], list[Any], list[Any]]]:
+    """The calls in a functional graph, producers before consumers.
+
+    Returns:
+        For each call the layer or operation, its arguments and keyword arguments, and its symbolic inputs and outputs.
+        `Function.operations` is public but does not tell the calls of a layer apart that is called more than once.
+    """
+    by_depth = graph._nodes_by_depth
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+    return [
+        (node.operation, node.arguments.args, node.arguments.kwargs, node.input_tensors, node.outputs) for node in nodes
+    ]
+
+
+def operation_kind(operation: Any) -> str | None:
+    """`Add` for what `x + y` or `keras.ops.add` puts into a functional graph; None for anything that is not Keras's.
+
+    These classes are not exported.
+    """
+    kind = type(operation)
+    return kind.__name__ if kind.__module__.startswith("keras.src.ops.") else None

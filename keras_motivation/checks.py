@@ -1,6 +1,5 @@
 """Checks of what a user passes in, made before anything is built or trained."""
 
-import inspect
 import warnings
 from typing import Any
 
@@ -10,11 +9,6 @@ from keras_motivation import _keras
 from keras_motivation.weights_map import WeightsMap
 
 HOOKS = ("train_step", "test_step", "compute_loss", "compute_metrics")
-
-
-def takes_training(model: keras.Model) -> bool:
-    """Whether the model's `call` has an argument `training`; Keras passes it to those models only."""
-    return "training" in inspect.signature(model.call).parameters
 
 
 def check_pair(base: keras.Model, motivated: keras.Model) -> None:

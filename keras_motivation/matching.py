@@ -2,7 +2,8 @@
 
 Walks both models side by side, layer tree against layer tree. A name that a user (or a model zoo) chose must agree. A
 name that Keras numbered itself (`conv2d_5`) says nothing across two models: such layers are paired by their rank among
-the siblings of their class, and only where both models have equally many. The root's name is never looked at.
+the siblings of their class, and only where both models have equally many, or where they are equal blocks in a row. The
+root's name is never looked at.
 """
 
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_motivation import _keras
+from keras_motivation.blocks import is_chain, moved_last_blocks, plain_name
 
 Pairs = list[tuple[Any, Any]]
 
@@ -33,7 +35,7 @@ def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, P
     found: dict[int, Any] = {}
     layers: Pairs = []
     problems: list[str] = []
-    _match_layers(base, motivated, found, layers, problems)
+    _match_layers(base, motivated, (base.name, motivated.name), found, layers, problems)
     return [(v, found[id(v)]) for v in base.variables if id(v) in found], layers, problems
 
 
@@ -45,11 +47,13 @@ def own_variables(layer: Any) -> list[Any]:
     return [v for v in layer.variables if id(v) not in deeper and not _keras.is_seed(v)]
 
 
-def _match_layers(base: Any, motivated: Any, found: dict[int, Any], layers: Pairs, problems: list[str]) -> None:
+def _match_layers(
+    base: Any, motivated: Any, roots: tuple[str, str], found: dict[int, Any], layers: Pairs, problems: list[str]
+) -> None:
     layers.append((base, motivated))
     _match_own(base, motivated, found, problems)
-    for base_layer, motivated_layer in _pair_sublayers(base, motivated, problems):
-        _match_layers(base_layer, motivated_layer, found, layers, problems)
+    for base_layer, motivated_layer in _pair_sublayers(base, motivated, roots, problems):
+        _match_layers(base_layer, motivated_layer, roots, found, layers, problems)
 
 
 def _match_own(base: Any, motivated: Any, found: dict[int, Any], problems: list[str]) -> None:
@@ -79,10 +83,12 @@ def _ranked_names(variables: list[Any]) -> list[str]:
     return names
 
 
-def _pair_sublayers(base: Any, motivated: Any, problems: list[str]) -> Pairs:
-    base_named, base_numbered = _sort_sublayers(base)
-    motivated_named, motivated_numbered = _sort_sublayers(motivated)
+def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], problems: list[str]) -> Pairs:
+    base_named, base_numbered = _sort_sublayers(base, roots[0])
+    motivated_named, motivated_numbered = _sort_sublayers(motivated, roots[1])
     pairs: Pairs = []
+    moved = moved_last_blocks(base, motivated, roots)
+    base_named = {moved.get(name, name): layers for name, layers in base_named.items()}
     for name, layers in base_named.items():
         partners = motivated_named.get(name, [])
         if len(layers) == len(partners):
@@ -91,7 +97,7 @@ def _pair_sublayers(base: Any, motivated: Any, problems: list[str]) -> Pairs:
             problems.append(f"{len(layers)} layers share the name '{name}' against {len(partners)}")
     for kind, layers in base_numbered.items():
         partners = motivated_numbered.get(kind, [])
-        if len(layers) == len(partners):
+        if len(layers) == len(partners) or (partners and is_chain(layers) and is_chain(partners)):
             pairs += zip(layers, partners)
         else:
             problems.append(
@@ -113,7 +119,7 @@ def _pair_sublayers(base: Any, motivated: Any, problems: list[str]) -> Pairs:
     return pairs
 
 
-def _sort_sublayers(layer: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def _sort_sublayers(layer: Any, root: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """The sublayers with weights: those with chosen names by name, those that Keras numbered by kind, in order."""
     named: dict[str, list[Any]] = defaultdict(list)
     numbered: dict[str, list[tuple[int, Any]]] = defaultdict(list)
@@ -122,7 +128,7 @@ def _sort_sublayers(layer: Any) -> tuple[dict[str, list[Any]], dict[str, list[An
             continue
         automatic = _keras.auto_name(sublayer)
         if automatic is None:
-            named[sublayer.name].append(sublayer)
+            named[plain_name(sublayer, root)].append(sublayer)
         else:
             numbered[automatic[0]].append((automatic[1], sublayer))
     in_order = {kind: [found for _, found in sorted(group, key=lambda g: g[0])] for kind, group in numbered.items()}

@@ -14,10 +14,10 @@ from keras_motivation.checks import (
     check_frozen_alike,
     check_optimizer,
     check_pair,
-    takes_training,
 )
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.metric_states import MetricStates
+from keras_motivation.silence import silence
 from keras_motivation.step import Step
 from keras_motivation.weights_map import WeightsMap, check_built
 
@@ -36,10 +36,13 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     Args:
         base: The smaller model, built. Any `keras.Model`: functional, Sequential or subclassed.
         motivated: The larger model, built, with the same inputs and outputs. Its mapped weights take the base's values
-            here; the extension stays as it is.
+            here, and the extension its start.
         weights_map: `WeightsMap` from `base` into `motivated`. `None` infers it by the names of the weights.
         initialize: Where the shared weights start: "base" (the motivated model takes the base's values) or "motivated"
             (the base takes its slice of the motivated model, which may be pretrained).
+        extension: How the extension starts: "silent" (without effect: the first motivated batch computes what the base
+            computes, up to layer norms over a widened axis) or "random" (the paper's: as the motivated model was built
+            or trained). `None` is "silent", and "random" with `initialize="motivated"`.
         statistics: "private" (each model keeps batch-norm statistics and other buffers of its own) or "shared" (the
             paper's: one set, which both update). Training is the same, evaluation differs.
         name: Name of the pair.
@@ -71,11 +74,14 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         motivated: keras.Model,
         weights_map: WeightsMap | None = None,
         initialize: str = "base",
+        extension: str | None = None,
         statistics: str = "private",
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         check_choice("initialize", initialize, ("base", "motivated"))
+        extension = extension or ("silent" if initialize == "base" else "random")
+        check_choice("extension", extension, ("silent", "random"))
         check_choice("statistics", statistics, ("private", "shared"))
         check_built("base", base)
         check_built("motivated", motivated)
@@ -96,7 +102,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         self.statistics = statistics
         # What the models share in training: the map of each nested model into the next.
         self._maps = [weights_map if statistics == "shared" else weights_map.without_buffers()]
-        self._takes_training = [takes_training(model) for model in self._nested]
+        self._takes_training = [_keras.takes_training(model) for model in self._nested]
         # What a step shares with `losses` and `metrics`: plain namespaces, which Keras does not track as layers' state.
         self._running = types.SimpleNamespace(
             losses=None, layer_metrics=[_keras.layer_metrics(model) for model in self._nested]
@@ -106,6 +112,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         if initialize == "motivated":
             weights_map.copy_to_base()
         weights_map.copy_to_motivated()
+        self.extension = "silent" if extension == "silent" and silence(weights_map) else "random"
 
     @property
     def base(self) -> keras.Model:
@@ -278,6 +285,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             "motivated": keras.saving.serialize_keras_object(self.motivated),
             "weights_map": self.weights_map.get_config(),
             "statistics": self.statistics,
+            "extension": self.extension,
         }
 
     @classmethod
@@ -289,7 +297,10 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             for key in ("base", "motivated")
         )
         weights_map = WeightsMap.from_config(config.pop("weights_map"), base, motivated)
-        return cls(base, motivated, weights_map, **config)
+        extension = config.pop("extension", "random")
+        model = cls(base, motivated, weights_map, extension="random", **config)  # its weights are loaded afterwards
+        model.extension = extension
+        return model
 
     def get_build_config(self) -> None:
         """Nothing to rebuild: both models carry their own."""

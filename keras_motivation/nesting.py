@@ -14,7 +14,10 @@ import numpy as np
 from keras_motivation import _keras
 
 # What makes a layer another function of the same weights. `_key_dim` is the head size of Keras's attention layers.
-MUST_AGREE = ("kernel_size", "strides", "dilation_rate", "groups", "depth_multiplier", "patch_size", "_key_dim")
+MUST_AGREE = (
+    *("kernel_size", "strides", "dilation_rate", "groups", "depth_multiplier"),
+    *("_key_dim", "head_dim", "patch_size", "window_size", "input_size"),
+)
 GATED = ("LSTMCell", "GRUCell", "ConvLSTMCell")
 
 
@@ -41,12 +44,17 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
     for attribute in MUST_AGREE:
         ours, theirs = getattr(inner, attribute, None), getattr(outer, attribute, None)
         if ours != theirs and not isinstance(inner, keras.layers.GroupNormalization):
-            yield f"layer '{inner.path}' has {attribute.strip('_')}={ours} in the base and {theirs} in the other"
+            name = f"layer '{inner.path or inner.name}'"
+            yield f"{name} has {attribute.strip('_')}={ours} in the base and {theirs} in the other"
     grew = [tuple(v.shape) != tuple(w.shape) for v, w in zip(inner.weights, outer.weights)]
     if not any(grew):
         return
     if type(inner).__name__ in GATED and _width(inner) != _width(outer):
         yield f"layer '{inner.path}' keeps its gates side by side in one kernel, so a wider one holds them elsewhere"
+    if isinstance(inner, keras.layers.GroupQueryAttention):
+        ratios = [layer.num_query_heads / layer.num_key_value_heads for layer in (inner, outer)]
+        if ratios[0] != ratios[1]:
+            yield f"layer '{inner.path}' has {ratios[0]:g} query heads for each key head in the base and {ratios[1]:g}"
     if isinstance(inner, keras.layers.GroupNormalization):
         sizes = [layer.weights[0].shape[0] / layer.groups for layer in (inner, outer)]
         if sizes[0] != sizes[1]:

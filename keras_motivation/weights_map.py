@@ -1,5 +1,6 @@
 """The weights map: which entries of which motivated weight are which entries of which base weight (paper, 3.3)."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,8 @@ from keras_motivation import _keras
 from keras_motivation.assembly import Index, Placement, positions
 from keras_motivation.matching import match_variables, own_variables
 from keras_motivation.nesting import find_traps
+from keras_motivation.probe import Probe, Verdict
+from keras_motivation.selection import Select, select_channels
 
 ADVICE = (
     "Give corresponding layers of both models the same explicit `name`, or pass `weights_map=WeightsMap(base, "
@@ -73,10 +76,13 @@ class WeightsMap:
         self._by_motivated = {id(e.motivated): (e.base, p) for e, p in zip(self.entries, self.placements)}
         # Every variable of the motivated model with its partner, as each step needs it.
         self.layout = [(variable, self.partner(variable)) for variable in motivated.variables]
+        self.verdict: Verdict | None = None  # of the probe, where `infer` ran it
 
     @classmethod
-    def infer(cls, base: keras.Model, motivated: keras.Model, check: bool = True) -> "WeightsMap":
-        """Finds the map by the names of layers and weights; each base weight becomes a prefix of its partner.
+    def infer(
+        cls, base: keras.Model, motivated: keras.Model, select: Select = "prefix", check: bool = True
+    ) -> "WeightsMap":
+        """Finds the map by the names of layers and weights; each base weight becomes a slice of its partner.
 
         Names that Keras numbered itself (`conv2d_5`) are compared by their order within the model; where that is
         ambiguous the pair is refused. Trainable weights and buffers (batch-norm statistics) are mapped, random seeds
@@ -85,15 +91,25 @@ class WeightsMap:
         Args:
             base: The base model, built.
             motivated: The motivated model, built.
-            check: Whether to look for what names and shapes cannot show: a widened tensor that is flattened or joined
-                before the next weight, gates or heads side by side in one kernel, other strides or groups.
+            select: Which channels of a wider weight are the base's: "prefix" (the first); "importance" (those whose
+                kernels have the largest L1 norm, for a trained motivated model); or a function of the base and the
+                motivated variable and the axis, which returns their positions. A choice holds for all weights that
+                share the channels.
+            check: Whether to look for what names and shapes cannot show: in the graph, for a widened tensor that is
+                flattened or joined before the next weight, gates or heads side by side in one kernel, other strides or
+                groups; and by numbers, with `verify`, which costs a few batches of both models.
 
         Returns:
             The `WeightsMap`.
 
         Raises:
             ValueError: If a base weight has no partner, a partner does not fit, or a prefix of it would be the wrong
-                slice; the error names the variables and layers.
+                slice; or if channels are to be selected and cannot be followed through the models. The error names the
+                variables and layers.
+
+        Warns:
+            UserWarning: If nesting cannot be shown by numbers: new layers cannot be silenced, or no inputs can be made
+                up.
 
         Example:
 
@@ -113,7 +129,38 @@ class WeightsMap:
             problems = find_traps(layers)
         if problems:
             raise ValueError(_refusal(base, motivated, problems))
-        return cls(base, motivated, pairs)
+        weights_map = cls(base, motivated, select_channels(pairs, base, motivated, select))
+        if check:
+            weights_map.verdict = _probed(weights_map)
+        return weights_map
+
+    def verify(self, x: Any = None, seed: int = 0) -> Verdict:
+        """Tests the map by numbers: with a silent extension, the motivated model must compute what the base computes.
+
+        Both models run on random weights and, unless you pass some, random inputs; their own values stay as they are.
+
+        Args:
+            x: A batch of inputs as the models take them, of at least 2 different samples; `None` makes one up.
+            seed: Seed of the random weights and inputs.
+
+        Returns:
+            A `Verdict`. "exact" is what convolutional nets, and transformers of another depth, should give; "up to
+            layer norm" what a widened transformer gives; "differs" means wrong entries, or an extension that cannot be
+            silenced (new layers without a way around them, or layers that mix all channels).
+
+        Raises:
+            ValueError: If `x` is `None` and the models' inputs cannot be made up.
+
+        Example:
+
+        >>> import keras
+        >>> import keras_motivation as km
+        >>> def mlp(width):
+        ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, "relu"), keras.layers.Dense(2)])
+        >>> km.WeightsMap.infer(mlp(8), mlp(16)).verify().nesting
+        'exact'
+        """
+        return Probe(self, x, seed).verdict()
 
     def copy_to_motivated(self) -> None:
         """Writes the base's weights into the motivated model's variables; the extension stays."""
@@ -236,6 +283,48 @@ def check_built(name: str, model: Any) -> None:
             f"Received: {name}=<{type(model).__name__} '{model.name}', built={model.built}, "
             f"{len(model.variables)} variables>"
         )
+
+
+def _probed(weights_map: WeightsMap) -> Verdict | None:
+    """Runs the probe; refuses what it shows to be wrong, warns of what it cannot show."""
+    pair = f"'{weights_map.base.name}' in '{weights_map.motivated.name}'"
+    try:
+        verdict = weights_map.verify()
+    except Exception as error:
+        warnings.warn(
+            f"Nesting of {pair} was checked by names and shapes only, since the models do not run on made-up inputs "
+            f"({type(error).__name__}: {error}). Call `verify` of the weights map with a batch of your data.",
+            stacklevel=4,
+        )
+        return None
+    if verdict.nested:
+        return verdict
+    new = [layer.name for layer in _layers_with_weights(weights_map.motivated) if weights_map._kind(layer) == "new"]
+    if verdict.nesting == "unknown":
+        warnings.warn(
+            f"Nesting of {pair} was checked by names and shapes only: the base's outputs vary by "
+            f"{verdict.variation:.1e} of their size across made-up inputs, which proves nothing. Call `verify` of the "
+            "weights map with a batch of your data.",
+            stacklevel=4,
+        )
+    elif new:
+        warnings.warn(
+            f"The extension of {pair} cannot be silenced: with all of it at zero, the outputs still differ by "
+            f"{verdict.error:.0%} of their variation. New layers ({', '.join(new[:4])}{', ...' if new[4:] else ''}) "
+            "stand in the way of what the base computes, without a residual connection around them or with a norm "
+            "after it. The pair trains, its extension starts as it was built, and nesting was checked by names and "
+            "shapes only.",
+            stacklevel=4,
+        )
+    else:
+        problem = (
+            f"with the extension at zero, the outputs differ by {verdict.error:.0%} of their variation, though all "
+            "layers match: somewhere a widened tensor is reordered (flattened, joined, split into gates or heads), or "
+            "a layer mixes all channels (a softmax over them, a norm of its own kind). If it is the latter and you "
+            "accept it, pass `weights_map=WeightsMap.infer(base, motivated, check=False)`"
+        )
+        raise ValueError(_refusal(weights_map.base, weights_map.motivated, [problem]))
+    return verdict
 
 
 def _complete(entry: Entry) -> Entry:

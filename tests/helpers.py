@@ -33,7 +33,7 @@ def mlp(width=8, hidden=1, features=5, classes=3, norm=True):
     x = layers.Dense(width, name="first")(inputs)
     for i in range(hidden):
         y = layers.BatchNormalization(momentum=0.9, name=f"norm{i}")(x) if norm else x
-        x = layers.Add()([x, layers.Dense(width, activation="relu", name=f"hidden{i}")(y)])
+        x = layers.Add()([x, layers.Dense(width, name=f"hidden{i}")(layers.Activation("relu")(y))])
     return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="head")(x), name=f"mlp_{width}_{hidden}")
 
 
@@ -93,8 +93,11 @@ def assert_same_weights(model, reference, rtol=1e-4, atol=1e-6):
 
 
 def compiled(motivation=None, kind="both", cls=km.MotivatedModel, **kwargs):
-    """A compiled pair of multi-layer perceptrons; every second batch is motivated unless told otherwise."""
-    model = cls(*pair_of(kind, mlp))
+    """A compiled pair of multi-layer perceptrons; every second batch is motivated unless told otherwise.
+
+    Its extension starts as built, so that the motivated model can be compared with a stock one from the first batch.
+    """
+    model = cls(*pair_of(kind, mlp), extension="random")
     model.compile("adam", crossentropy(), motivation=motivation or Alternate(), **kwargs)
     return model
 

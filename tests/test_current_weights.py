@@ -33,7 +33,7 @@ def test_at_construction_the_motivated_model_takes_the_bases_weights():
     base, motivated = pair_of("both", mlp)
     base.set_weights([w + 1 for w in values(base)])
     extension = numpy(motivated.get_layer("hidden1").kernel)
-    km.MotivatedModel(base, motivated)
+    km.MotivatedModel(base, motivated, extension="random")
     assert_in_step(base, motivated)
     np.testing.assert_array_equal(numpy(motivated.get_layer("hidden1").kernel), extension)
 

@@ -30,7 +30,7 @@ def fit_both(which, optimizer, kind="both", epochs=2, **compile_kwargs):
     stock = pair_of(kind, mlp)[which]
     stock.compile(optimizer(), crossentropy(), metrics=["accuracy"], **compile_kwargs)
     expected = stock.fit(x, y, batch_size=4, epochs=epochs, shuffle=False, verbose=0).history
-    pair = km.MotivatedModel(*pair_of(kind, mlp))
+    pair = km.MotivatedModel(*pair_of(kind, mlp), extension="random")
     motivation = km.Always() if which else km.Never()
     pair.compile(optimizer(), crossentropy(), metrics=["accuracy"], motivation=motivation, **compile_kwargs)
     before = [np.array(numpy(v)) for v in extension(pair)]

@@ -49,7 +49,7 @@ def test_gradients_equal_those_of_the_explicit_copy(kind):
     randomise(motivated, 3)  # what stands in the mapped part must not matter...
     for v, r in zip(motivated.weights, reference.weights):
         v.assign(r.value)  # ...but the extension does
-    model = km.MotivatedModel(base, motivated)
+    model = km.MotivatedModel(base, motivated, extension="random")
     model.compile("sgd", crossentropy(), motivation="always")
     variables = model.trained_variables(motivated=True)
     loss, gradients = loss_and_gradients(variables, lambda: model.minimised_loss(True, x, y, None)[0])
@@ -79,7 +79,7 @@ def test_what_stands_in_the_mapped_part_does_not_matter():
     x, y = images(4)
     ends = []
     for spoil in (False, True):
-        model = km.MotivatedModel(*pair_of("both"), statistics="shared")
+        model = km.MotivatedModel(*pair_of("both"), statistics="shared", extension="random")
         model.compile("sgd", crossentropy(), motivation="always")
         if spoil:
             for entry, placement in zip(model.weights_map.entries, model.weights_map.placements):
@@ -94,7 +94,7 @@ def test_what_stands_in_the_mapped_part_does_not_matter():
 
 def test_the_extension_receives_gradients():
     x, y = images(1)
-    model = km.MotivatedModel(resnet(4, 1), resnet(6, 2))
+    model = km.MotivatedModel(resnet(4, 1), resnet(6, 2), extension="random")
     model.compile("sgd", crossentropy(), motivation="always")
     variables = model.trained_variables(motivated=True)
     _, gradients = loss_and_gradients(variables, lambda: model.minimised_loss(True, x, y, None)[0])

@@ -32,7 +32,7 @@ def test_equals_the_literal_procedure(kind, optimizer, k, statistics):
     losses, flags = oracle.train(batches)
     assert 0 < sum(flags) < BATCHES  # the oracle saw batches of both kinds, or this compares nothing
 
-    model = km.MotivatedModel(*pair_of(kind), statistics=statistics)
+    model = km.MotivatedModel(*pair_of(kind), statistics=statistics, extension="random")
     model.compile(OPTIMIZERS[optimizer](), crossentropy(), motivation=km.LossStreak(k))
     record = Recorder()
     # Three epochs over thirds of the data: an epoch's end must not reset the streak.
