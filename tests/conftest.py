@@ -4,6 +4,17 @@ import keras
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all-pairs", action="store_true", help="train the heaviest stock pairs under every backend")
+
+
+@pytest.fixture
+def every_backend_or_fastest(request):
+    """For what takes minutes to compile elsewhere: PyTorch, which compiles nothing, unless `--all-pairs` is given."""
+    if keras.backend.backend() != "torch" and not request.config.getoption("--all-pairs"):
+        pytest.skip("minutes to compile; runs under PyTorch, and here with --all-pairs")
+
+
 @pytest.fixture(autouse=True)
 def _fresh():
     """Same seeds for every test, and no layer numbering left over from the one before."""

@@ -12,16 +12,13 @@ SLOTS = ("momentums", "_momentums", "_velocities")
 class LiteralProcedure:
     """Trains `base`, and while the loss has fallen k times in a row `motivated`, which contains it.
 
-    Both are named functional models, compiled with an optimizer of their own of the same kind.
+    Both are models with named layers, compiled with an optimizer of their own of the same kind.
     """
 
     def __init__(self, base, motivated, k, statistics="shared"):
         self.base, self.motivated, self.k = base, motivated, k
-        self.pairs = [
-            (weight, partner)
-            for layer in base.layers
-            for weight, partner in zip(layer.weights, motivated.get_layer(layer.name).weights if layer.weights else [])
-        ]
+        partners = {weight.path: weight for weight in motivated.weights}
+        self.pairs = [(weight, partners[weight.path]) for weight in base.weights]
         for model in (base, motivated):
             model.optimizer.build(model.trainable_variables)
         self.copy_in()

@@ -15,8 +15,7 @@ from keras import layers, ops
 import keras_motivation as km
 from keras_motivation import _keras
 from keras_motivation.assembly import positions
-from keras_motivation.matching import match_variables, own_variables
-from keras_motivation.selection import select_channels
+from keras_motivation.matching import own_variables
 
 pytest.importorskip("hypothesis")
 from hypothesis import given, settings

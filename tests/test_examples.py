@@ -1,0 +1,29 @@
+"""The examples run, one under each backend: all four under all three would take minutes.
+
+EfficientNet is left out, for one epoch of it takes longer than all the others; the README's test trains that pair.
+"""
+
+import pathlib
+import re
+import runpy
+import sys
+
+import keras
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+EXAMPLE = {"tensorflow": "vit", "jax": "resnet", "torch": "text"}[keras.backend.backend()]
+
+
+@pytest.mark.slow
+def test_an_example_for_one_epoch(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("keras_hub")
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(sys, "argv", ["example", "--epochs", "1", "--output", str(tmp_path)])
+    runpy.run_path(str(ROOT / "examples" / f"{EXAMPLE}.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert re.search(r"^Motivated batches: \d+%$", printed, flags=re.MULTILINE)
+    assert re.search(r"^Test accuracy: base [01]\.\d{3}, motivated [01]\.\d{3}$", printed, flags=re.MULTILINE)
+    for name in ("base", "motivated"):
+        loaded = keras.models.load_model(tmp_path / f"{EXAMPLE}_{name}.keras", compile=False)
+        assert loaded.count_params() > 1000
