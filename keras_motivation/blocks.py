@@ -10,9 +10,9 @@ from keras_motivation import _keras
 BLOCK = re.compile(r"(.*block_?)(\d+)(_.*)")
 
 
-def plain_name(layer: Any, root: str) -> str:
-    """The layer's name without that of the model it is in, which ConvNeXt repeats in each."""
-    return layer.name.removeprefix(f"{root}_")
+def plain_name(name: str, root: str) -> str:
+    """A layer's name without that of the model it is in, which ConvNeXt repeats in each."""
+    return name.removeprefix(f"{root}_")
 
 
 def moved_last_blocks(base: Any, motivated: Any, roots: tuple[str, str]) -> dict[str, str]:
@@ -34,7 +34,7 @@ def moved_last_blocks(base: Any, motivated: Any, roots: tuple[str, str]) -> dict
         last, other = max(strided), max(partners.get(stage, {0: False}))
         if last < other and strided[last] and partners[stage][other] and not partners[stage].get(last):
             moved[f"{stage}{last}"] = f"{stage}{other}"
-    names = [plain_name(layer, roots[0]) for layer in _keras.direct_sublayers(base)]
+    names = [plain_name(layer.name, roots[0]) for layer in _keras.direct_sublayers(base)]
     found = [(name, BLOCK.fullmatch(name)) for name in names]
     return {n: moved[m[1] + m[2]] + m[3] for n, m in found if m is not None and m[1] + m[2] in moved}
 
@@ -55,7 +55,7 @@ def _strided_blocks(layer: Any, root: str) -> dict[str, dict[int, bool]]:
     """For each stage its block numbers, and whether a layer of the block has a stride."""
     stages: dict[str, dict[int, bool]] = defaultdict(lambda: defaultdict(bool))
     for sublayer in _keras.direct_sublayers(layer):
-        found = BLOCK.fullmatch(plain_name(sublayer, root))
+        found = BLOCK.fullmatch(plain_name(sublayer.name, root))
         if found is not None:
             strides = getattr(sublayer, "strides", 1)
             stages[found[1]][int(found[2])] |= any(

@@ -128,7 +128,7 @@ def _sort_sublayers(layer: Any, root: str) -> tuple[dict[str, list[Any]], dict[s
             continue
         automatic = _keras.auto_name(sublayer)
         if automatic is None:
-            named[plain_name(sublayer, root)].append(sublayer)
+            named[plain_name(sublayer.name, root)].append(sublayer)
         else:
             numbered[automatic[0]].append((automatic[1], sublayer))
     in_order = {kind: [found for _, found in sorted(group, key=lambda g: g[0])] for kind, group in numbered.items()}

@@ -2,11 +2,12 @@
 
 import contextlib
 import types
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_motivation import _keras, conditions
+from keras_motivation import _keras, conditions, pair_summary
 from keras_motivation._backend import BackendStep
 from keras_motivation.checks import (
     check_choice,
@@ -143,6 +144,19 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     def metric_states(self) -> MetricStates:
         """The motivated model's values of the metrics."""
         return self._compiled_pair.metric_states
+
+    def summary(self, *args: Any, print_fn: Callable[[str], Any] | None = None, **kwargs: Any) -> None:
+        """Prints the pair: both models' sizes, how depth and width grow by stage, and the policies.
+
+        `model.base.summary()` and `model.motivated.summary()` list layers as Keras does.
+
+        Args:
+            *args: Not used; Keras's arguments shape a table of layers.
+            print_fn: Called with each line, of at most 80 characters; `None` prints.
+            **kwargs: Not used.
+        """
+        for line in pair_summary.lines(self):
+            (print_fn or print)(line)
 
     def sync(self) -> None:
         """Copies the shared weights into the motivated model's own variables.

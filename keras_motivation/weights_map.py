@@ -1,7 +1,7 @@
 """The weights map: which entries of which motivated weight are which entries of which base weight (paper, 3.3)."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -199,7 +199,7 @@ class WeightsMap:
         Args:
             print_fn: Called with each line.
         """
-        layers = list(_layers_with_weights(self.motivated))
+        layers = [layer for layer, _ in layers_with_weights(self.motivated)]
         kinds = {layer.path: self._kind(layer) for layer in layers}
         counts = {kind: list(kinds.values()).count(kind) for kind in ("whole", "wider", "new")}
         print_fn(f"Weights map: {self.base.name} in {self.motivated.name}")
@@ -299,7 +299,7 @@ def _probed(weights_map: WeightsMap) -> Verdict | None:
         return None
     if verdict.nested:
         return verdict
-    new = [layer.name for layer in _layers_with_weights(weights_map.motivated) if weights_map._kind(layer) == "new"]
+    new = [layer.name for layer, _ in layers_with_weights(weights_map.motivated) if weights_map._kind(layer) == "new"]
     if verdict.nesting == "unknown":
         warnings.warn(
             f"Nesting of {pair} was checked by names and shapes only: the base's outputs vary by "
@@ -371,11 +371,12 @@ def _refusal(base: keras.Model, motivated: keras.Model, problems: list[str]) -> 
     return f"The weights of '{base.name}' do not map into '{motivated.name}'.{hint}{listed}{more}\n{ADVICE}"
 
 
-def _layers_with_weights(layer: Any) -> Iterable[Any]:
-    if own_variables(layer):
-        yield layer
+def layers_with_weights(layer: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Each layer inside `layer` that holds weights itself, and these."""
+    if own := own_variables(layer):
+        yield layer, own
     for sublayer in _keras.direct_sublayers(layer):
-        yield from _layers_with_weights(sublayer)
+        yield from layers_with_weights(sublayer)
 
 
 def _to_lists(index: Index | None, shape: Any) -> list[list[int]]:
