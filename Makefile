@@ -9,11 +9,11 @@ PYTEST_ARGS ?=
 TORCH := torch==2.13.0
 quickstart: export KERAS_BACKEND := $(KERAS_BACKEND)
 
-.PHONY: help quickstart test lint format clean $(BACKENDS:%=test-%)
+.PHONY: help quickstart test test-cv lint format clean $(BACKENDS:%=test-%)
 
 help:
 	@echo "make quickstart   train a nested pair on real images and write both models (KERAS_BACKEND=jax|tensorflow|torch)"
-	@echo "make test         the test suite under every backend; make test-jax and so on for one"
+	@echo "make test         the test suite under every backend; make test-jax and so on for one, test-cv for KerasCV"
 	@echo "make lint         ruff and mypy;  make format to let ruff fix"
 
 $(BIN)/python:
@@ -21,12 +21,12 @@ $(BIN)/python:
 
 # One stamp for each set of packages, so that each is installed once and again when pyproject.toml changes.
 $(VENV)/.installed-tensorflow $(VENV)/.installed-jax: $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --editable '.[examples,$*]'
+	$(BIN)/pip install --quiet --editable '.[quickstart,$*]'
 	@touch $@
 
 $(VENV)/.installed-torch: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[examples,torch]'
+	$(BIN)/pip install --quiet --editable '.[quickstart,torch]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
@@ -36,12 +36,25 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 quickstart: $(VENV)/.installed-$(KERAS_BACKEND)
 	$(BIN)/python examples/quickstart.py --output output
 
-# Two backends at a time, each one process; the output of one comes whole when it is through.
-test: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(BACKENDS:%=test-%)
+$(VENV)/.installed-cv: pyproject.toml $(VENV)/.installed-dev | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[dev,cv]'
+	@touch $@
+
+# Two processes at a time, each with one thread; the output of one comes whole when it is through. The longest first.
+TESTS := $(patsubst %,test-%,$(filter jax,$(BACKENDS)) $(filter-out jax,$(BACKENDS)))
+# XLA optimises little, since tests run what they compile a few times only.
+PYTEST := TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(TESTS) test-cv
 
 $(BACKENDS:%=test-%): test-%: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
-	KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	KERAS_BACKEND=$* $(PYTEST) -m "not cv"
+
+# KerasCV imports TensorFlow under every backend.
+test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.installed-tensorflow
+	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m cv tests/test_keras_cv.py; done
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -51,6 +51,19 @@ def check_constraints(weights_map: WeightsMap) -> None:
                 )
 
 
+def check_current(weights_map: WeightsMap) -> None:
+    """Raises a `RuntimeError` if a mapped variable is no longer the model's, as after `quantize` in place."""
+    for model, role in ((weights_map.base, "base"), (weights_map.motivated, "motivated")):
+        ids = {id(v) for v in model.variables}
+        lost = [v.path for v in (getattr(e, role) for e in weights_map.entries) if id(v) not in ids]
+        if lost:
+            raise RuntimeError(
+                f"The {role} model '{model.name}' has been given other variables since the pair was built, which it "
+                "would not train. To quantize, save it and quantize the loaded copy. Received a model without "
+                f"{lost[:3]}{' and others' if lost[3:] else ''}"
+            )
+
+
 def check_frozen_alike(weights_map: WeightsMap) -> None:
     """Raises a `ValueError` if a shared weight is frozen in one model and trained in the other."""
     differ = [e for e in weights_map.entries if e.base.trainable != e.motivated.trainable]

@@ -8,6 +8,7 @@ root's name is never looked at.
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -45,6 +46,14 @@ def own_variables(layer: Any) -> list[Any]:
         return []
     deeper = {id(v) for sublayer in _keras.direct_sublayers(layer) for v in sublayer.variables}
     return [v for v in layer.variables if id(v) not in deeper and not _keras.is_seed(v)]
+
+
+def layers_with_weights(layer: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Each layer inside `layer` that holds weights itself, and these."""
+    if own := own_variables(layer):
+        yield layer, own
+    for sublayer in _keras.direct_sublayers(layer):
+        yield from layers_with_weights(sublayer)
 
 
 def _match_layers(

@@ -7,20 +7,22 @@ from typing import Any
 
 import keras
 
-from keras_motivation import _keras, conditions, pair_summary
+from keras_motivation import _keras, conditions, summaries
 from keras_motivation._backend import BackendStep
 from keras_motivation.checks import (
     check_choice,
     check_constraints,
+    check_current,
     check_frozen_alike,
     check_optimizer,
     check_pair,
 )
 from keras_motivation.conditions import PACKAGE, MotivationCondition
+from keras_motivation.entries import check_built
 from keras_motivation.metric_states import MetricStates
 from keras_motivation.silence import silence
 from keras_motivation.step import Step
-from keras_motivation.weights_map import WeightsMap, check_built
+from keras_motivation.weights_map import WeightsMap
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -155,7 +157,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             print_fn: Called with each line, of at most 80 characters; `None` prints.
             **kwargs: Not used.
         """
-        for line in pair_summary.lines(self):
+        for line in summaries.pair_lines(self):
             (print_fn or print)(line)
 
     def sync(self) -> None:
@@ -261,6 +263,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         condition = self._same_or_new(motivation)
         optimizer = keras.optimizers.get(optimizer)
         check_optimizer(optimizer)
+        check_current(self.weights_map)
         check_frozen_alike(self.weights_map)
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = types.SimpleNamespace(
@@ -333,6 +336,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             The `History`. Beside the loss and metrics over all batches it has `motivated`, the share of motivated
             batches of each epoch in [0, 1]; with validation data also `val_motivated_loss` and the like.
         """
+        check_current(self.weights_map)
         try:
             history = super().fit(*args, **kwargs)
         except BaseException:
@@ -351,6 +355,12 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         if not self.compiled:  # Keras stumbles over the missing optimizer instead
             raise ValueError("You must call `compile()` before calling `evaluate()`.")
         return super().evaluate(*args, **kwargs)
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: `quantize` would replace the shared weights. Quantize a loaded copy of each model instead."""
+        raise NotImplementedError(
+            "A pair cannot be quantized: save `model.base` and `model.motivated`, and quantize the loaded models."
+        )
 
     def reset_metrics(self) -> None:
         """As in Keras, for both models' values."""

@@ -42,7 +42,8 @@ def find_traps(layers: list[tuple[Any, Any]]) -> list[str]:
 def _within(inner: Any, outer: Any) -> Iterator[str]:
     """Traps inside one layer."""
     for attribute in MUST_AGREE:
-        ours, theirs = getattr(inner, attribute, None), getattr(outer, attribute, None)
+        found = getattr(inner, attribute, None), getattr(outer, attribute, None)
+        ours, theirs = (tuple(v) if isinstance(v, list) else v for v in found)  # JSON makes lists of tuples
         if ours != theirs and not isinstance(inner, keras.layers.GroupNormalization):
             name = f"layer '{inner.path or inner.name}'"
             yield f"{name} has {attribute.strip('_')}={ours} in the base and {theirs} in the other"

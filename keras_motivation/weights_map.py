@@ -1,40 +1,20 @@
 """The weights map: which entries of which motivated weight are which entries of which base weight (paper, 3.3)."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_motivation import _keras
+from keras_motivation import _keras, summaries
 from keras_motivation.assembly import Index, Placement, positions
-from keras_motivation.matching import match_variables, own_variables
+from keras_motivation.entries import Entry, check_built, complete, misfit, refusal
+from keras_motivation.matching import match_variables
 from keras_motivation.nesting import find_traps
 from keras_motivation.probe import Probe, Verdict
 from keras_motivation.selection import Select, select_channels
-
-ADVICE = (
-    "Give corresponding layers of both models the same explicit `name`, or pass `weights_map=WeightsMap(base, "
-    "motivated, entries)`."
-)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of a weights map: `base` is `motivated[index]`.
-
-    Attributes:
-        base: A `keras.Variable` of the base model, of any shape.
-        motivated: A `keras.Variable` of the motivated model with as many axes, none shorter.
-        index: For each axis a `slice` or a 1-D integer array: where the base's entries stand. `None` means the prefix.
-    """
-
-    base: Any
-    motivated: Any
-    index: Index | None = None
+from keras_motivation.verification import verified
 
 
 class WeightsMap:
@@ -70,7 +50,7 @@ class WeightsMap:
             check_built(name, model)
         self.base = base
         self.motivated = motivated
-        self.entries = [_complete(e if isinstance(e, Entry) else Entry(*e)) for e in entries]
+        self.entries = [complete(e if isinstance(e, Entry) else Entry(*e)) for e in entries]
         self._check()
         self.placements = [Placement(e.index, e.motivated.shape) for e in self.entries if e.index is not None]
         self._by_motivated = {id(e.motivated): (e.base, p) for e, p in zip(self.entries, self.placements)}
@@ -124,14 +104,14 @@ class WeightsMap:
         check_built("base", base)
         check_built("motivated", motivated)
         pairs, layers, problems = match_variables(base, motivated)
-        problems += [problem for pair in pairs if (problem := _misfit(*pair))]
+        problems += [problem for pair in pairs if (problem := misfit(*pair))]
         if check and not problems:
             problems = find_traps(layers)
         if problems:
-            raise ValueError(_refusal(base, motivated, problems))
+            raise ValueError(refusal(base, motivated, problems))
         weights_map = cls(base, motivated, select_channels(pairs, base, motivated, select))
         if check:
-            weights_map.verdict = _probed(weights_map)
+            weights_map.verdict = verified(weights_map)
         return weights_map
 
     def verify(self, x: Any = None, seed: int = 0) -> Verdict:
@@ -199,25 +179,8 @@ class WeightsMap:
         Args:
             print_fn: Called with each line.
         """
-        layers = [layer for layer, _ in layers_with_weights(self.motivated)]
-        kinds = {layer.path: self._kind(layer) for layer in layers}
-        counts = {kind: list(kinds.values()).count(kind) for kind in ("whole", "wider", "new")}
-        print_fn(f"Weights map: {self.base.name} in {self.motivated.name}")
-        print_fn(
-            f"  {counts['whole'] + counts['wider']} of {len(layers)} layers matched: {counts['whole']} whole, "
-            f"{counts['wider']} extended in width; {counts['new']} new (depth)"
-        )
-        print_fn(
-            f"  {len(self.entries)} of {len(self.motivated.weights)} weights matched; the base covers "
-            f"{100 * self.covered_share:.1f} % of {sum(int(np.prod(v.shape)) for v in self.motivated.weights):,} "
-            "parameters"
-        )
-        rows = [(layer.path, *self._shapes(layer)) for layer in layers if kinds[layer.path] != "whole"]
-        if rows:
-            width = min(40, max(len(row[0]) for row in rows))
-            print_fn(f"  {'extended layer':<{width}}  {'base':<18} motivated")
-            for path, inner, outer in rows:
-                print_fn(f"  {path if len(path) <= width else '...' + path[3 - width :]:<{width}}  {inner:<18} {outer}")
+        for line in summaries.map_lines(self):
+            print_fn(line)
 
     def get_config(self) -> dict[str, Any]:
         """The map as plain data: positions in `base.variables` and `motivated.variables`, and index arrays as lists."""
@@ -254,129 +217,12 @@ class WeightsMap:
                 if id(variable) in seen:
                     problems.append(f"'{variable.path}' is mapped twice")
                 seen.add(id(variable))
-            problems += [problem] if (problem := _misfit(entry.base, entry.motivated, entry.index)) else []
+            problems += [problem] if (problem := misfit(entry.base, entry.motivated, entry.index)) else []
         problems += [
             f"'{v.path}' {tuple(v.shape)} has no partner" for v in self.base.trainable_variables if id(v) not in seen
         ]
         if problems:
-            raise ValueError(_refusal(self.base, self.motivated, problems))
-
-    def _kind(self, layer: Any) -> str:
-        found = [self.partner(v) for v in own_variables(layer)]
-        if not any(found):
-            return "new"
-        return "whole" if all(partner and partner[1].whole for partner in found) else "wider"
-
-    def _shapes(self, layer: Any) -> tuple[str, str]:
-        largest = max(own_variables(layer), key=lambda v: int(np.prod(v.shape)))
-        found = self.partner(largest)
-        return ("-" if found is None else str(tuple(found[0].shape))), str(tuple(largest.shape))
-
-
-def check_built(name: str, model: Any) -> None:
-    """Raises unless `model` is a built Keras model."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Argument `{name}` must be a `keras.Model`. Received: {name}={model!r}")
-    if not model.built or not model.variables:
-        raise ValueError(
-            f"Argument `{name}` must be a built model with weights: call it on a batch or on a `keras.Input` first. "
-            f"Received: {name}=<{type(model).__name__} '{model.name}', built={model.built}, "
-            f"{len(model.variables)} variables>"
-        )
-
-
-def _probed(weights_map: WeightsMap) -> Verdict | None:
-    """Runs the probe; refuses what it shows to be wrong, warns of what it cannot show."""
-    pair = f"'{weights_map.base.name}' in '{weights_map.motivated.name}'"
-    try:
-        verdict = weights_map.verify()
-    except Exception as error:
-        warnings.warn(
-            f"Nesting of {pair} was checked by names and shapes only, since the models do not run on made-up inputs "
-            f"({type(error).__name__}: {error}). Call `verify` of the weights map with a batch of your data.",
-            stacklevel=4,
-        )
-        return None
-    if verdict.nested:
-        return verdict
-    new = [layer.name for layer, _ in layers_with_weights(weights_map.motivated) if weights_map._kind(layer) == "new"]
-    if verdict.nesting == "unknown":
-        warnings.warn(
-            f"Nesting of {pair} was checked by names and shapes only: the base's outputs vary by "
-            f"{verdict.variation:.1e} of their size across made-up inputs, which proves nothing. Call `verify` of the "
-            "weights map with a batch of your data.",
-            stacklevel=4,
-        )
-    elif new:
-        warnings.warn(
-            f"The extension of {pair} cannot be silenced: with all of it at zero, the outputs still differ by "
-            f"{verdict.error:.0%} of their variation. New layers ({', '.join(new[:4])}{', ...' if new[4:] else ''}) "
-            "stand in the way of what the base computes, without a residual connection around them or with a norm "
-            "after it. The pair trains, its extension starts as it was built, and nesting was checked by names and "
-            "shapes only.",
-            stacklevel=4,
-        )
-    else:
-        problem = (
-            f"with the extension at zero, the outputs differ by {verdict.error:.0%} of their variation, though all "
-            "layers match: somewhere a widened tensor is reordered (flattened, joined, split into gates or heads), or "
-            "a layer mixes all channels (a softmax over them, a norm of its own kind). If it is the latter and you "
-            "accept it, pass `weights_map=WeightsMap.infer(base, motivated, check=False)`"
-        )
-        raise ValueError(_refusal(weights_map.base, weights_map.motivated, [problem]))
-    return verdict
-
-
-def _complete(entry: Entry) -> Entry:
-    index = [slice(0, size) for size in entry.base.shape] if entry.index is None else entry.index
-    return replace(entry, index=tuple(index))
-
-
-def _misfit(base: Any, motivated: Any, index: Index | None = None) -> str | None:
-    """What is wrong with an entry, in one line, or `None`."""
-    inner, outer = tuple(base.shape), tuple(motivated.shape)
-    names = f"'{base.path}' {inner} against '{motivated.path}' {outer}"
-    if base is motivated:
-        return f"'{base.path}' is the same variable in both models; build them as two models, each with its own weights"
-    if len(inner) != len(outer):
-        return f"{names}: the ranks differ"
-    if any(i > o for i, o in zip(inner, outer)):
-        return f"{names}: a dimension of the base is larger"
-    if keras.backend.standardize_dtype(base.dtype) != keras.backend.standardize_dtype(motivated.dtype):
-        return f"{names}: the dtypes {base.dtype} and {motivated.dtype} differ"
-    if index is None:
-        return None
-    if len(index) != len(outer):
-        return f"{names}: the index has {len(index)} axes"
-    try:
-        chosen = positions(index, outer)
-    except IndexError as error:
-        return f"{names}: the index does not fit ({error})"
-    if tuple(len(axis) for axis in chosen) != inner:
-        return f"{names}: the index selects the shape {tuple(len(axis) for axis in chosen)}"
-    if any(len(set(axis.tolist())) != len(axis) for axis in chosen):
-        return f"{names}: the index selects an entry twice"
-    return None
-
-
-def _refusal(base: keras.Model, motivated: keras.Model, problems: list[str]) -> str:
-    hint = ""
-    if base.count_params() > motivated.count_params():
-        hint = (
-            f" The base has more parameters ({base.count_params():,}) than the motivated model "
-            f"({motivated.count_params():,}): are the two swapped?"
-        )
-    listed = "".join(f"\n- {problem}" for problem in problems[:8])
-    more = f"\n- and {len(problems) - 8} more" if len(problems) > 8 else ""
-    return f"The weights of '{base.name}' do not map into '{motivated.name}'.{hint}{listed}{more}\n{ADVICE}"
-
-
-def layers_with_weights(layer: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Each layer inside `layer` that holds weights itself, and these."""
-    if own := own_variables(layer):
-        yield layer, own
-    for sublayer in _keras.direct_sublayers(layer):
-        yield from layers_with_weights(sublayer)
+            raise ValueError(refusal(self.base, self.motivated, problems))
 
 
 def _to_lists(index: Index | None, shape: Any) -> list[list[int]]:

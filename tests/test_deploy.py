@@ -145,13 +145,17 @@ def test_deploying_leaves_the_pair_as_it_was(model, tmp_path):
     assert any(not np.array_equal(a, b) for a, b in zip(state(model), before))
 
 
-def test_quantizing_in_place_takes_the_shared_weights_away():
-    """Why `docs/deploy.md` says to quantize a copy: the map still leads to variables that the base no longer has."""
-    model = compiled()
-    shared = [entry.base for entry in model.weights_map.entries]
-    assert all(any(v is w for w in model.base.variables) for v in shared)
-    model.base.quantize("int8", filters=quantizable)
-    assert not all(any(v is w for w in model.base.variables) for v in shared)
+def test_a_pair_quantized_in_place_is_refused():
+    """`quantize` gives a model other variables, and the pair would go on with those that are nobody's."""
+    for which in MODELS:
+        model = compiled()
+        fit(model)
+        getattr(model, which).quantize("int8", filters=quantizable)
+        for use in (fit, lambda model: model.compile("sgd", "mse")):
+            with pytest.raises(RuntimeError, match=f"The {which} model .* other variables .* quantize the loaded copy"):
+                use(model)
+    with pytest.raises(NotImplementedError, match="quantize the loaded models"):
+        compiled().quantize("int8")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What `MotivatedModel.summary` prints: the pair at a glance, stage by stage, within 80 columns."""
+"""What `summary` prints: of a pair, stage by stage; of a weights map, layer by layer. All within 80 columns."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_motivation.blocks import plain_name
-from keras_motivation.weights_map import WeightsMap, layers_with_weights
+from keras_motivation.matching import layers_with_weights
 
 # "conv4_block6_2_conv" is in block 6 of stage "conv4", "block2b_expand_conv" in block b of "block2".
 BLOCK = re.compile(r"(?P<stage>.*?)_?block_?(?P<number>\d+)(?P<letter>[a-z]?)(_.*)?")
@@ -24,7 +24,7 @@ class Stage:
     parameters: tuple[int, int] = (0, 0)
 
 
-def lines(model: Any) -> list[str]:
+def pair_lines(model: Any) -> list[str]:
     """The summary of a `MotivatedModel`, line by line.
 
     Args:
@@ -55,7 +55,7 @@ def lines(model: Any) -> list[str]:
     return [line[:80] for line in [*head, *rows[:MOST_ROWS], *(more if len(rows) > MOST_ROWS else [])]]
 
 
-def stages(weights_map: WeightsMap) -> dict[str, Stage]:
+def stages(weights_map: Any) -> dict[str, Stage]:
     """The motivated model's layers, grouped into stages by their names, in order."""
     found: dict[str, Stage] = {}
     for layer, own in layers_with_weights(weights_map.motivated):
@@ -109,3 +109,44 @@ def _growth(inner: int, outer: int) -> str:
 
 def _cut(name: str, width: int) -> str:
     return name if len(name) <= width else "..." + name[3 - width :]
+
+
+def map_lines(weights_map: Any) -> list[str]:
+    """The summary of a `WeightsMap`, line by line.
+
+    Args:
+        weights_map: The `WeightsMap`.
+
+    Returns:
+        Totals, and a line for each layer that is new or wider.
+    """
+    layers = list(layers_with_weights(weights_map.motivated))
+    kinds = [_kind(weights_map, own) for _, own in layers]
+    whole, wider, new = (kinds.count(kind) for kind in ("whole", "wider", "new"))
+    outer = weights_map.motivated
+    lines = [
+        f"Weights map: {weights_map.base.name} in {outer.name}",
+        f"  {whole + wider} of {len(layers)} layers matched: {whole} whole, {wider} extended in width; "
+        f"{new} new (depth)",
+        f"  {len(weights_map.entries)} of {len(outer.weights)} weights matched; the base covers "
+        f"{100 * weights_map.covered_share:.1f} % of {sum(int(np.prod(v.shape)) for v in outer.weights):,} parameters",
+    ]
+    rows = [(layer.path, *_shapes(weights_map, own)) for (layer, own), kind in zip(layers, kinds) if kind != "whole"]
+    if rows:
+        width = min(40, max(len(row[0]) for row in rows))
+        lines.append(f"  {'extended layer':<{width}}  {'base':<18} motivated")
+        lines += [f"  {_cut(path, width):<{width}}  {inner:<18} {outer}" for path, inner, outer in rows]
+    return lines
+
+
+def _kind(weights_map: Any, own: list[Any]) -> str:
+    found = [weights_map.partner(v) for v in own]
+    if not any(found):
+        return "new"
+    return "whole" if all(partner and partner[1].whole for partner in found) else "wider"
+
+
+def _shapes(weights_map: Any, own: list[Any]) -> tuple[str, str]:
+    largest = max(own, key=lambda v: int(np.prod(v.shape)))
+    found = weights_map.partner(largest)
+    return ("-" if found is None else str(tuple(found[0].shape))), str(tuple(largest.shape))
