@@ -60,9 +60,18 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
         sizes = [layer.weights[0].shape[0] / layer.groups for layer in (inner, outer)]
         if sizes[0] != sizes[1]:
             yield f"layer '{inner.path}' normalises groups of {sizes[0]:g} channels in the base and {sizes[1]:g} here"
+    for ours, theirs in zip(inner.weights, outer.weights):
+        if _is_grid(ours) and tuple(ours.shape)[:-1] != tuple(theirs.shape)[:-1]:
+            sizes = f"{tuple(ours.shape)} in the base and {tuple(theirs.shape)} here"
+            yield f"'{ours.path}' is a grid of positions, {sizes}"
     outputs = [tuple(layer.weights[0].shape)[-1] for layer in (inner, outer)]
     if "qkv" in inner.name and outputs[0] != outputs[1]:
         yield f"layer '{inner.path}' keeps query, key and value side by side in one kernel"
+
+
+def _is_grid(variable: Any) -> bool:
+    """Whether a table of positions has them in two dimensions, or relative to the middle; a sequence's starts at 0."""
+    return "pos" in variable.name and (len(variable.shape) > 2 or variable.name.startswith("rel"))
 
 
 def _width(cell: Any) -> Any:

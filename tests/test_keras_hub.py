@@ -1,5 +1,8 @@
 """Pairs of KerasHub models, with their constructors as they are. Neither TensorFlow nor grain is needed to fit them."""
 
+import subprocess
+import sys
+
 import keras
 import pytest
 from families import assert_works, pictures, tokens, with_head
@@ -165,3 +168,29 @@ def test_ids_and_masks_are_given_by_name():
     x, _ = tokens()
     assert set(x) == set(model.base.input)
     assert keras.ops.shape(model.predict(x, verbose=0)) == (12, 3)
+
+
+WITHOUT = """
+import sys
+sys.modules["tensorflow"] = sys.modules["tensorflow_text"] = sys.modules["grain"] = None  # importing them raises
+import keras, keras_hub, numpy as np, keras_motivation as km
+def vit(width):
+    backbone = keras_hub.models.ViTBackbone((8, 8, 1), 4, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=width)
+    return keras_hub.models.ViTImageClassifier(backbone, num_classes=2)
+x, y = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32"), np.arange(8) % 2
+try:
+    vit(8).fit(x, y, batch_size=4, verbose=0)
+except Exception as error:
+    print("alone:", type(error).__name__)
+model = km.MotivatedModel(vit(8), vit(12))
+model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), motivation="always")
+print("pair:", model.fit(x, y, batch_size=4, verbose=0).history["motivated"])
+"""
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="about doing without TensorFlow")
+def test_a_task_fits_without_tensorflow_and_grain():
+    """KerasHub's own `fit` builds its pipeline with one of them; a pair's `fit` is Keras's."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT], capture_output=True, text=True, timeout=300)
+    assert "alone: ImportError" in done.stdout, done.stderr[-2000:]
+    assert "pair: [1.0]" in done.stdout, done.stderr[-2000:]
