@@ -62,8 +62,8 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
             yield f"layer '{inner.path}' normalises groups of {sizes[0]:g} channels in the base and {sizes[1]:g} here"
     for ours, theirs in zip(inner.weights, outer.weights):
         if _is_grid(ours) and tuple(ours.shape)[:-1] != tuple(theirs.shape)[:-1]:
-            sizes = f"{tuple(ours.shape)} in the base and {tuple(theirs.shape)} here"
-            yield f"'{ours.path}' is a grid of positions, {sizes}"
+            shapes = f"{tuple(ours.shape)} in the base and {tuple(theirs.shape)} here"
+            yield f"'{ours.path}' is a grid of positions, {shapes}"
     outputs = [tuple(layer.weights[0].shape)[-1] for layer in (inner, outer)]
     if "qkv" in inner.name and outputs[0] != outputs[1]:
         yield f"layer '{inner.path}' keeps query, key and value side by side in one kernel"

@@ -66,12 +66,16 @@ class Probe:
         self.base_values = self._draw(base)
         self.own_values = self._draw(motivated)
         self._restricted = _layer_norms(weights_map)
-        for pixels in (100.0, 1.0):  # images are pixels up to 255, or were standardised
-            self.x = _random_inputs(base, self.random, pixels) if x is None else x
+        guesses = (1.0, 100.0) if not _takes_pixels(base) else (100.0, 1.0)
+        for size in guesses:
+            self.x = _random_inputs(base, self.random, size) if x is None else x
             self.base_values |= self._batch_statistics()
             self.expected = self._run(base, self._values(base, self.base_values))
-            self.deviation = max(np.abs(o - o.mean(axis=0)).max() for o in self.expected)
-            self.variation = float(self.deviation / max(1e-30, *(np.abs(o).max() for o in self.expected)))
+            sizes = [max(np.abs(o).max(), 1e-30) for o in self.expected]
+            varied = [np.abs(o - o.mean(axis=0)).max() / size for o, size in zip(self.expected, sizes)]
+            self.variation = float(max(varied))
+            # What errors are measured by: how much each output varies, or a little of its size if it does not.
+            self.scales = [max(v, LEAST_VARIATION) * size for v, size in zip(varied, sizes)]
             if x is not None or self.variation >= LEAST_VARIATION:
                 break
 
@@ -99,9 +103,9 @@ class Probe:
         stands in their way, nothing answers.
         """
         there, back = (self._outputs(zeros, moved=dict.fromkeys(moved, sign)) for sign in (0.01, -0.01))
-        odd = max(np.abs(a - b).max() for a, b in zip(there, back))
-        even = max(np.abs(a + b - 2 * o).max() for a, b, o in zip(there, back, self._outputs(zeros)))
-        return bool(odd > 0.01 * self.tolerance * self.deviation and even < odd / 2)
+        odd = self._largest([a - b for a, b in zip(there, back)])
+        even = self._largest([a + b - 2 * o for a, b, o in zip(there, back, self._outputs(zeros))])
+        return odd > 0.01 * self.tolerance and even < odd / 2
 
     def error(self, zeros: Mapping[int, Any], restrict: bool = True) -> float:
         """How far the motivated model's outputs are from the base's.
@@ -114,8 +118,10 @@ class Probe:
         Returns:
             The largest difference as a share of how much the base's outputs vary; `nan` if outputs are not finite.
         """
-        differences = [np.abs(o - e).max() for o, e in zip(self._outputs(zeros, restrict), self.expected)]
-        return float(np.max(differences) / self.deviation)
+        return self._largest([o - e for o, e in zip(self._outputs(zeros, restrict), self.expected)])
+
+    def _largest(self, differences: list[Any]) -> float:
+        return float(np.max([np.abs(d).max() / scale for d, scale in zip(differences, self.scales)]))
 
     def _outputs(
         self, zeros: Mapping[int, Any], restrict: bool = True, moved: Mapping[int, float] | None = None
@@ -223,17 +229,23 @@ def _random_weight(variable: Any, random: np.random.Generator) -> np.ndarray:
     return value * np.float32(np.sqrt(2 / max(1, np.prod(shape[: -2 if per_channel else -1]))))
 
 
-def _random_inputs(model: Any, random: np.random.Generator, pixels: float) -> Any:
-    """A batch for the model's inputs: noise, for images times `pixels`; 0 and 1 where integers are wanted."""
+def _takes_pixels(model: Any) -> bool:
+    """Whether a model brings its inputs to a common size itself, and so expects images of values up to 255."""
+    scaling = (keras.layers.Rescaling, keras.layers.Normalization)
+    return any(isinstance(layer, scaling) for layer in _keras.all_layers(model))
+
+
+def _random_inputs(model: Any, random: np.random.Generator, size: float) -> Any:
+    """A batch for the model's inputs: noise, for images of this size; 0 and 1 where integers are wanted."""
 
     def draw(spec: Any) -> Any:
         image = len(spec.shape) > 3
-        shape = [SAMPLES, *((32 if image else 4) if size is None else size for size in spec.shape[1:])]
+        shape = [SAMPLES, *((32 if image else 4) if axis is None else axis for axis in spec.shape[1:])]
         dtype = keras.backend.standardize_dtype(spec.dtype)
         if "int" in dtype or dtype == "bool":
             return random.integers(0, 2, size=shape).astype(dtype)
         noise = random.normal(size=shape)
-        return ops.cast(pixels * np.abs(noise) if image else noise, dtype)
+        return ops.cast(size * np.abs(noise) if image else noise, dtype)
 
     specs = _keras.inputs_struct(model)
     if specs is None or any(spec.dtype == "string" for spec in keras.tree.flatten(specs)):

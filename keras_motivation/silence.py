@@ -107,9 +107,9 @@ def _crossings(weights_map: Any) -> Zeros:
 def _output_axes(layer: Any, variable: Any) -> set[int] | None:
     """The axes of a kernel that make output channels; the others are summed over. None if it works by channel."""
     rank = len(variable.shape)
-    if rank < 2 or isinstance(layer, keras.layers.Embedding) or "depthwise" in variable.name:
+    if rank < 2 or variable.name in ("bias", "gamma", "beta") or "depthwise" in variable.name:
         return None
-    if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
+    if isinstance(layer, keras.layers.Embedding | keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
         return None
     if isinstance(layer, keras.layers.EinsumDense) and variable.name == "kernel":
         kernel, output = layer.equation.split(",")[1].split("->")
