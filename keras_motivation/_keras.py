@@ -58,20 +58,26 @@ def called_as(layer: Any, function: Callable[..., Any]) -> Iterator[None]:
 
     A functional model cannot be rebuilt around another layer if composite layers hold the one to replace.
     """
+    own = {"call": layer.__dict__["call"]} if "call" in layer.__dict__ else {}
     layer.__dict__["call"] = function
     try:
         yield
     finally:
         del layer.__dict__["call"]
+        layer.__dict__.update(own)
+
+
+def output_activations(model: Any) -> list[tuple[Any, Any]]:
+    """Layers that make an output of a functional or Sequential model with softmax or sigmoid, and which of the two."""
+    saturating = (keras.activations.softmax, keras.activations.sigmoid)
+    makers = {id(m): m for m in map(producer, keras.tree.flatten(outputs_struct(graph(model)))) if m is not None}
+    return [(m, m.activation) for m in makers.values() if getattr(m, "activation", None) in saturating]
 
 
 @contextlib.contextmanager
 def linear_outputs(model: Any) -> Iterator[None]:
-    """While this lasts, layers that make an output of a functional `model` apply no softmax or sigmoid."""
-    saturating = (keras.activations.softmax, keras.activations.sigmoid)
-    outputs = keras.tree.flatten(outputs_struct(model))
-    makers = {id(m): m for m in map(producer, outputs) if m is not None}
-    kept = [(m, m.activation) for m in makers.values() if getattr(m, "activation", None) in saturating]
+    """While this lasts, the layers of `output_activations` apply none."""
+    kept = output_activations(model)
     try:
         for layer, _ in kept:
             layer.activation = keras.activations.linear
@@ -136,8 +142,10 @@ def inputs_struct(model: Any) -> Any:
     if isinstance(model, keras.Sequential) and model.inputs:
         return model.inputs[0]
     shape = (model.get_build_config() or {}).get("input_shape")
-    known = isinstance(shape, (tuple, list)) and all(size is None or isinstance(size, int) for size in shape)
-    return keras.KerasTensor(shape, dtype=keras.config.floatx()) if known else None
+    if not isinstance(shape, (tuple, list)) or not all(size is None or isinstance(size, int) for size in shape):
+        return None
+    # The size of the batch that the model was built with says nothing.
+    return keras.KerasTensor((None, *shape[1:]), dtype=keras.config.floatx())
 
 
 def outputs_struct(model: Any) -> Any:

@@ -3,38 +3,37 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from keras_motivation import _keras
+from keras_motivation.matching import own_variables
 
 ADDING = ("Add", "Subtract")  # layers, and operations such as `x + y`
 
 
-def find_block_ends(model: Any, status: Callable[[Any], str]) -> tuple[list[Any], list[Any], list[Any]]:
+def find_block_ends(model: Any, kind_of: Callable[[Any], str]) -> tuple[list[Any], list[Any]]:
     """Finds the layers whose result is all that new blocks add to what the base computes.
 
     Args:
         model: The motivated model, or a composite layer of it.
-        status: For a layer "new", "matched", "mixed" (composite, with matched and new parts) or "weightless".
+        kind_of: Tells of a layer whether it is "new", "matched", "mixed" (composite, with parts of both) or
+            "weightless".
 
     Returns:
-        New layers whose result is added to what the base computes; those of them behind which a ReLU would stop all
-        gradients at zero; and new layers of which the end cannot be seen, because they are composite, stand in the way
-        of the base's signal, or are inside something that is no functional model.
+        New layers whose result is added to what the base computes; and new layers of which the end cannot be seen,
+        because they are composite, stand in the way of the base's signal, or are inside something that is no functional
+        model.
     """
     tails: list[Any] = []
-    stopped: list[Any] = []
     hidden: list[Any] = []
     if _keras.graph(model) is None:
         for layer in _keras.direct_sublayers(model):
-            if status(layer) == "new":
+            if kind_of(layer) == "new":
                 hidden.append(layer)
-            elif status(layer) == "mixed":
-                for found, deeper in zip((tails, stopped, hidden), find_block_ends(layer, status)):
-                    found += deeper
-        return tails, stopped, hidden
+            elif kind_of(layer) == "mixed":
+                deeper = find_block_ends(layer, kind_of)
+                tails, hidden = tails + deeper[0], hidden + deeper[1]
+        return tails, hidden
     graph = _operations(_keras.graph(model))
-    kinds = {id(op): _kind(op, status) for op, _ in graph}
+    kinds = {id(op): _kind(op, kind_of) for op, _ in graph}
     carries: dict[int, bool] = {}  # whether a result holds what the base computes
     consumers: dict[int, list[Any]] = {}
     for op, sources in graph:
@@ -54,25 +53,19 @@ def find_block_ends(model: Any, status: Callable[[Any], str]) -> tuple[list[Any]
                 hidden.insert(0, op)
             elif any(_adds(f) for f in fates):
                 tails.insert(0, op)
-                if stops_at_zero(op) or _meets_relu(op, consumers, kinds):
-                    stopped.append(op)
         elif kind == "mixed":
-            for found, deeper in zip((tails, stopped, hidden), find_block_ends(op, status)):
-                found[:0] = deeper
-    return tails, stopped, hidden
+            deeper = find_block_ends(op, kind_of)
+            tails, hidden = deeper[0] + tails, deeper[1] + hidden
+    return tails, hidden
 
 
-def stops_at_zero(op: Any) -> bool:
-    """Whether an operation is, or ends in, a ReLU: zero gradient where its input is zero."""
-    if type(op).__name__ in ("ReLU", "Relu", "Relu6"):
-        return not getattr(op, "negative_slope", 0)
-    return getattr(op, "activation", None) in (keras.activations.relu, keras.activations.relu6)
-
-
-def _meets_relu(op: Any, consumers: dict[int, list[Any]], kinds: dict[int, str]) -> bool:
-    """Whether a result passes a ReLU before it is added to something."""
-    ahead = [c for c in consumers.get(id(op), []) if kinds[id(c)] == "weightless" and not _adds(c)]
-    return any(stops_at_zero(c) or _meets_relu(c, consumers, kinds) for c in ahead)
+def status(weights_map: Any, layer: Any) -> str:
+    """Whether the base has all layers with weights in `layer` ("matched"), none ("new") or some ("mixed")."""
+    leaves = [own for sublayer in _keras.all_layers(layer) if (own := own_variables(sublayer))]
+    if not leaves:
+        return "weightless"
+    new = [not any(weights_map.partner(v) for v in own) for own in leaves]
+    return "new" if all(new) else "mixed" if any(new) else "matched"
 
 
 def _operations(graph: Any) -> list[tuple[Any, list[Any]]]:
@@ -83,8 +76,8 @@ def _operations(graph: Any) -> list[tuple[Any, list[Any]]]:
     return list(found.values())
 
 
-def _kind(op: Any, status: Callable[[Any], str]) -> str:
-    return status(op) if getattr(op, "variables", None) else "weightless"
+def _kind(op: Any, kind_of: Callable[[Any], str]) -> str:
+    return kind_of(op) if getattr(op, "variables", None) else "weightless"
 
 
 def _fates(op: Any, consumers: dict[int, list[Any]], kinds: dict[int, str], carries: dict[int, bool]) -> list[Any]:

@@ -106,7 +106,7 @@ def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], problems:
             problems.append(f"{len(layers)} layers share the name '{name}' against {len(partners)}")
     for kind, layers in base_numbered.items():
         partners = motivated_numbered.get(kind, [])
-        if len(layers) == len(partners) or (partners and is_chain(layers) and is_chain(partners)):
+        if len(layers) == len(partners) or (len(layers) < len(partners) and is_chain(layers) and is_chain(partners)):
             pairs += zip(layers, partners)
         else:
             problems.append(

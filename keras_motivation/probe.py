@@ -16,13 +16,29 @@ import numpy as np
 from keras import ops
 
 from keras_motivation import _keras
+from keras_motivation._backend import gradients
 from keras_motivation.assembly import positions
+from keras_motivation.made_up import guesses, random_weight
 
-SAMPLES = 4
-# The largest difference of the outputs, as a share of how much they vary from input to input, that counts as rounding.
-TOLERANCE = {"float64": 1e-6, "float32": 1e-3}
-TOLERANCE_HALF = 0.05
 LEAST_VARIATION = 0.01
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What rounding may do, as a share of how much the outputs vary from input to input.
+
+    Attributes:
+        models: Largest difference between two models that compute the same. Wrong entries make it 0.3 and more; the
+            tensor cores of a GPU round float32 to 11 bits, which deep nets amplify to some hundredths.
+        runs: Largest difference between two runs of one model in which something that is multiplied by zero changes.
+    """
+
+    models: float
+    runs: float
+
+
+PRECISIONS = {"float64": Precision(1e-6, 1e-8), "float32": Precision(0.05, 1e-4)}
+HALF = Precision(0.1, 0.01)
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,8 @@ class Verdict:
 
     Attributes:
         nesting: "exact"; "up to layer norm" (exact once every layer norm over a widened axis looks at the base's
-            channels alone); "differs"; or "unknown" (the base's outputs hardly vary, so that nothing is proven).
+            channels alone); "differs"; or "unknown" (nothing is proven: the models could not be run on made-up inputs,
+            the base's outputs hardly vary, or they are random).
         error: Largest difference between both models' outputs, as a share of the base's variation.
         variation: How much the base's outputs vary across the inputs, as a share of their size.
     """
@@ -51,109 +68,159 @@ class Probe:
 
     Args:
         weights_map: The `WeightsMap` to be tested.
-        x: A batch of inputs as the models take them, or `None` to draw one that fits the base's inputs.
+        x: A batch of inputs as the models take them, or `None` to make one up that fits the base's inputs.
         seed: Seed of the random weights and inputs.
 
     Raises:
-        ValueError: If `x` is `None` and the inputs cannot be guessed.
+        ValueError: If `x` is `None` and the inputs cannot be made up.
     """
 
     def __init__(self, weights_map: Any, x: Any = None, seed: int = 0) -> None:
         self.map = weights_map
         self.random = np.random.default_rng(seed)
         base, motivated = weights_map.base, weights_map.motivated
-        self.tolerance = TOLERANCE.get(keras.backend.standardize_dtype(base.compute_dtype), TOLERANCE_HALF)
+        dtypes = {layer.compute_dtype for model in (base, motivated) for layer in _keras.all_layers(model)}
+        precisions = [PRECISIONS.get(keras.backend.standardize_dtype(d), HALF) for d in dtypes if d is not None]
+        self.precision = max(precisions, key=lambda p: p.models)
         self.base_values = self._draw(base)
         self.own_values = self._draw(motivated)
-        self._restricted = _layer_norms(weights_map)
-        guesses = (1.0, 100.0) if not _takes_pixels(base) else (100.0, 1.0)
-        for size in guesses:
-            self.x = _random_inputs(base, self.random, size) if x is None else x
-            self.base_values |= self._batch_statistics()
-            self.expected = self._run(base, self._values(base, self.base_values))
-            sizes = [max(np.abs(o).max(), 1e-30) for o in self.expected]
-            varied = [np.abs(o - o.mean(axis=0)).max() / size for o, size in zip(self.expected, sizes)]
-            self.variation = float(max(varied))
-            # What errors are measured by: how much each output varies, or a little of its size if it does not.
-            self.scales = [max(v, LEAST_VARIATION) * size for v, size in zip(varied, sizes)]
-            if x is not None or self.variation >= LEAST_VARIATION:
+        self._assembled: dict[int, Any] = {}
+        self._norms = _layer_norms(weights_map)
+        # A saturated softmax answers all inputs alike. Without it on one side only, equal models would differ.
+        activations = [[a for _, a in _keras.output_activations(model)] for model in (base, motivated)]
+        self._linear = activations[0] == activations[1]
+        errors: list[Exception] = []
+        for batch in guesses(base, self.random) if x is None else [x]:
+            try:
+                self._run_base(batch)
+            except Exception as error:  # a sequence that is too short for the model, say
+                errors.append(error)
+                continue
+            if self.variation >= LEAST_VARIATION:
                 break
+        if not hasattr(self, "expected"):
+            raise errors[0]
+
+    def _run_base(self, batch: Any) -> None:
+        values = self.base_values | self._batch_statistics(batch)
+        self.expected = self._run(self.map.base, batch, self._values(self.map.base, values))
+        self.x, self.base_values = batch, values
+        sizes = [max(np.abs(o).max(), 1e-30) for o in self.expected]
+        varied = [np.abs(o - o.mean(axis=0)).max() / size for o, size in zip(self.expected, sizes)]
+        self.variation = float(np.nan_to_num(max(varied)))
+        # What errors are measured by: how much each output varies, or a little of its size if it does not.
+        self.scales = [max(v, LEAST_VARIATION) * size for v, size in zip(varied, sizes)]
 
     def verdict(self) -> Verdict:
         """Compares the models with the whole extension at zero."""
-        if not self.variation >= LEAST_VARIATION:
+        if self.variation < LEAST_VARIATION:
             return Verdict("unknown", float("nan"), self.variation)
-        buffers = {id(v) for v in _keras.buffers(self.map.motivated)}
-        weights = [v for v in self.map.motivated.variables if id(v) not in buffers and not _keras.is_seed(v)]
-        zeros = {id(v): True for v in weights}
-        error = self.error(zeros, restrict=False)
-        if self._restricted and not error <= self.tolerance:
-            error = self.error(zeros)
-            return Verdict("up to layer norm" if error <= self.tolerance else "differs", error, self.variation)
-        return Verdict("exact" if error <= self.tolerance else "differs", error, self.variation)
+        nesting, error = "exact", self._largest(self._outputs(self._everything, restrict=False), self.expected)
+        if self._norms and not error <= self.precision.models:
+            nesting, error = "up to layer norm", self._largest(self._silenced, self.expected)
+        if not error <= self.precision.models:
+            nesting = "unknown" if self._is_random() else "differs"
+        return Verdict(nesting, error, self.variation)
 
     def is_silent(self, zeros: Mapping[int, Any]) -> bool:
-        """Whether the motivated model computes what the base computes if these parts of its extension are zero."""
-        return self.error(zeros) <= self.tolerance
-
-    def is_smooth(self, zeros: Mapping[int, Any], moved: set[int]) -> bool:
-        """Whether the outputs follow small changes of some zeros in proportion, so that gradients reach them.
-
-        A ReLU behind them answers to one sign only, and its gradient at zero is zero; if something else that is zero
-        stands in their way, nothing answers.
-        """
-        there, back = (self._outputs(zeros, moved=dict.fromkeys(moved, sign)) for sign in (0.01, -0.01))
-        odd = self._largest([a - b for a, b in zip(there, back)])
-        even = self._largest([a + b - 2 * o for a, b, o in zip(there, back, self._outputs(zeros))])
-        return odd > 0.01 * self.tolerance and even < odd / 2
-
-    def error(self, zeros: Mapping[int, Any], restrict: bool = True) -> float:
-        """How far the motivated model's outputs are from the base's.
+        """Whether the extension has no effect if these parts of it are zero and the rest is random.
 
         Args:
-            zeros: Masks, by the id of a motivated variable, of entries that are zero; the rest of the extension is
-                random.
-            restrict: Whether layer norms over a widened axis look at the base's channels alone.
-
-        Returns:
-            The largest difference as a share of how much the base's outputs vary; `nan` if outputs are not finite.
+            zeros: Masks of entries, or `True` for all, by the id of a motivated variable.
         """
-        return self._largest([o - e for o, e in zip(self._outputs(zeros, restrict), self.expected)])
+        return self._largest(self._outputs(zeros), self._silenced) <= self.precision.runs
 
-    def _largest(self, differences: list[Any]) -> float:
-        return float(np.max([np.abs(d).max() / scale for d, scale in zip(differences, self.scales)]))
+    def learns(self, zeros: Mapping[int, Any], variables: list[Any]) -> bool:
+        """Whether gradients reach each of some motivated variables, with these parts of the extension at zero.
 
-    def _outputs(
-        self, zeros: Mapping[int, Any], restrict: bool = True, moved: Mapping[int, float] | None = None
-    ) -> list[Any]:
-        """The motivated model's outputs, as far as they are the base's; zeros in `moved` are this share of a weight."""
-        mapping = self._values(self.map.base, self.base_values)
-        for variable in self.map.motivated.variables:
-            value = self.own_values[id(variable)]
-            value = np.where(zeros.get(id(variable), False), (moved or {}).get(id(variable), 0) * value, value)
-            found = self.map.partner(variable)
-            if found is not None:
-                inner = ops.convert_to_tensor(self.base_values[id(found[0])], variable.dtype)
-                value = found[1].place(inner, ops.convert_to_tensor(value, variable.dtype))
-            mapping.append((variable, value))
-        calls = [(layer, _restricted_call(*inner)) for layer, *inner in (self._restricted if restrict else [])]
-        outputs = self._run(self.map.motivated, mapping, calls)
+        Behind a ReLU they do not, for its gradient at zero is zero; nor if something else that is zero is in the way.
+        """
+        mapping = dict(enumerate(self._mapping(zeros)))
+        places = {id(v): i for i, (v, _) in mapping.items()}
+
+        def outputs(values: list[Any]) -> Any:
+            moved = {places[id(v)]: (v, value) for v, value in zip(variables, values)}
+            found = self._run(self.map.motivated, self.x, (mapping | moved).values(), self._calls(True), tensors=True)
+            return sum(ops.sum(ops.cast(o, "float32") * w) for o, w in zip(found, self._directions(found)))
+
+        values = [ops.convert_to_tensor(mapping[places[id(v)]][1]) for v in variables]
+        found = gradients(outputs, values)
+        return all(g is not None and bool(np.any(ops.convert_to_numpy(g) != 0)) for g in found)
+
+    def _directions(self, outputs: list[Any]) -> list[np.ndarray]:
+        """The same random weights of the outputs at each call: all alike, they might cancel."""
+        random = np.random.default_rng(0)
+        return [random.standard_normal(tuple(o.shape), np.float32) for o in outputs]
+
+    @functools.cached_property
+    def _everything(self) -> dict[int, Any]:
+        """Zeros for the whole extension."""
+        buffers = {id(v) for v in _keras.buffers(self.map.motivated)}
+        return {id(v): True for v in self.map.motivated.variables if id(v) not in buffers and not _keras.is_seed(v)}
+
+    @functools.cached_property
+    def _silenced(self) -> list[Any]:
+        return self._outputs(self._everything)
+
+    def _is_random(self) -> bool:
+        """Whether the base's outputs depend on its random seeds even in inference mode."""
+        seeds = {id(v): self.base_values[id(v)] + 1 for v in self.map.base.variables if _keras.is_seed(v)}
+        again = self._run(self.map.base, self.x, self._values(self.map.base, self.base_values | seeds))
+        return self._largest(again, self.expected) > self.precision.runs
+
+    def _largest(self, outputs: list[Any], expected: list[Any]) -> float:
+        """The largest difference, `nan` if something is not finite."""
+        return float(np.max([np.abs(a - b).max() / scale for a, b, scale in zip(outputs, expected, self.scales)]))
+
+    def _outputs(self, zeros: Mapping[int, Any], restrict: bool = True) -> list[Any]:
+        """The motivated model's outputs, as far as they are the base's.
+
+        Args:
+            zeros: As in `is_silent`.
+            restrict: Whether layer norms over a widened axis look at the base's channels alone.
+        """
+        outputs = self._run(self.map.motivated, self.x, self._mapping(zeros), self._calls(restrict))
         # Features of a bare backbone grow with it; their first channels are the base's.
         return [o[tuple(slice(0, size) for size in e.shape)] for o, e in zip(outputs, self.expected)]
 
-    def _run(self, model: Any, mapping: Any, calls: Any = (), after: Any = None) -> Any:
-        """The model's outputs in inference mode before their activation, or values of the variables `after` it."""
+    def _calls(self, restrict: bool) -> list[tuple[Any, Any]]:
+        return [(layer, _restricted_call(*inner)) for layer, *inner in (self._norms if restrict else [])]
+
+    def _mapping(self, zeros: Mapping[int, Any]) -> list[tuple[Any, Any]]:
+        """Values for all variables of both models."""
+        mapping = self._values(self.map.base, self.base_values)
+        for v in self.map.motivated.variables:
+            if id(v) in zeros:
+                mapping.append((v, self._assemble(v, zeros[id(v)])))
+            else:
+                if id(v) not in self._assembled:
+                    self._assembled[id(v)] = self._assemble(v, False)
+                mapping.append((v, self._assembled[id(v)]))
+        return mapping
+
+    def _assemble(self, variable: Any, mask: Any) -> Any:
+        value = self.own_values[id(variable)]
+        value = ops.convert_to_tensor(np.where(mask, np.zeros_like(value), value), variable.dtype)
+        found = self.map.partner(variable)
+        if found is None:
+            return value
+        return found[1].place(ops.convert_to_tensor(self.base_values[id(found[0])], variable.dtype), value)
+
+    def _run(self, model: Any, x: Any, mapping: Any, calls: Any = (), after: Any = None, tensors: bool = False) -> Any:
+        """The model's outputs in inference mode, as numpy or `tensors`; or values of the variables `after` it."""
         kwargs = {"training": False} if _keras.takes_training(model) else {}
         values = [(v, ops.convert_to_tensor(value, v.dtype)) for v, value in mapping]
         with contextlib.ExitStack() as stack:
+            stack.enter_context(np.errstate(all="ignore"))
             for layer, call in calls:
                 stack.enter_context(_keras.called_as(layer, call))
-            stack.enter_context(_keras.linear_outputs(model))  # a saturated softmax answers all inputs alike
+            if self._linear:
+                stack.enter_context(_keras.linear_outputs(model))
             scope = stack.enter_context(keras.StatelessScope(state_mapping=values, collect_losses=True))
-            outputs = keras.tree.flatten(model(self.x, **kwargs))
+            outputs = keras.tree.flatten(model(x, **kwargs))
             if after is not None:
                 return [ops.convert_to_numpy(scope.get_current_value(v)) for v in after]
-        return [ops.convert_to_numpy(output).astype("float64") for output in outputs]
+            return outputs if tensors else [ops.convert_to_numpy(output).astype("float64") for output in outputs]
 
     @staticmethod
     def _values(model: Any, values: Mapping[int, Any]) -> list[tuple[Any, Any]]:
@@ -164,9 +231,9 @@ class Probe:
         buffers = {id(v) for v in _keras.buffers(model) if not v.name.startswith("moving_")}
         keeps = [v for v in model.variables if id(v) in buffers or _keras.is_seed(v)]
         kept = {id(v): ops.convert_to_numpy(v.value) for v in keeps}
-        return {id(v): _random_weight(v, self.random) for v in model.variables if id(v) not in kept} | kept
+        return {id(v): random_weight(v, self.random) for v in model.variables if id(v) not in kept} | kept
 
-    def _batch_statistics(self) -> dict[int, np.ndarray]:
+    def _batch_statistics(self, batch: Any) -> dict[int, np.ndarray]:
         """The moving statistics of the base's batch norms, each set to those of the inputs.
 
         In training mode a moving average becomes `momentum * old + (1 - momentum) * new`; from 0 it shows the new. Only
@@ -178,13 +245,13 @@ class Probe:
             return {}
         start = self.base_values | {id(v): np.zeros_like(self.base_values[id(v)]) for v in moving}
         calls = [(n, functools.partial(_training_call, n)) for n in norms]
-        after = self._run(self.map.base, self._values(self.map.base, start), calls, after=moving)
+        after = self._run(self.map.base, batch, self._values(self.map.base, start), calls, after=moving)
         share = [1 - n.momentum for n in norms for _ in range(2)]
         return {id(v): value / s for v, value, s in zip(moving, after, share)}
 
 
-def _training_call(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
-    return type(layer).call(layer, x, training=True, mask=mask)
+def _training_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    return type(layer).call(layer, *args, **{**kwargs, "training": True})
 
 
 def _is_batch_norm(layer: Any) -> bool:
@@ -216,41 +283,3 @@ def _restricted_call(inner: Any, chosen: np.ndarray) -> Any:
         return ops.matmul(y, ops.cast(scatter, y.dtype))
 
     return call
-
-
-def _random_weight(variable: Any, random: np.random.Generator) -> np.ndarray:
-    """Random, and such that a signal neither dies nor explodes: scales near 1, kernels by their fan-in."""
-    shape = tuple(variable.shape)
-    value = random.standard_normal(shape, np.float32)
-    if len(shape) < 2:
-        near_one = variable.name in ("gamma", "scale", "moving_variance")
-        return np.abs(1 + 0.3 * value) if near_one else 0.1 * value
-    per_channel = "depthwise" in variable.path and len(shape) > 2
-    return value * np.float32(np.sqrt(2 / max(1, np.prod(shape[: -2 if per_channel else -1]))))
-
-
-def _takes_pixels(model: Any) -> bool:
-    """Whether a model brings its inputs to a common size itself, and so expects images of values up to 255."""
-    scaling = (keras.layers.Rescaling, keras.layers.Normalization)
-    return any(isinstance(layer, scaling) for layer in _keras.all_layers(model))
-
-
-def _random_inputs(model: Any, random: np.random.Generator, size: float) -> Any:
-    """A batch for the model's inputs: noise, for images of this size; 0 and 1 where integers are wanted."""
-
-    def draw(spec: Any) -> Any:
-        image = len(spec.shape) > 3
-        shape = [SAMPLES, *((32 if image else 4) if axis is None else axis for axis in spec.shape[1:])]
-        dtype = keras.backend.standardize_dtype(spec.dtype)
-        if "int" in dtype or dtype == "bool":
-            return random.integers(0, 2, size=shape).astype(dtype)
-        noise = random.normal(size=shape)
-        return ops.cast(size * np.abs(noise) if image else noise, dtype)
-
-    specs = _keras.inputs_struct(model)
-    if specs is None or any(spec.dtype == "string" for spec in keras.tree.flatten(specs)):
-        raise ValueError(
-            f"Inputs for model '{model.name}' cannot be made up: pass a batch of your data, `verify(x)`. "
-            "Received: x=None"
-        )
-    return keras.tree.map_structure(draw, specs)

@@ -3,10 +3,10 @@
 Two kinds. In a widened kernel, the weights that lead from extension channels into base channels. In a new block, the
 last weights before its result is added to what the base computes: the scale and offset of a last norm, or a projection.
 Everything else stays random, so that the gradient of what is zero is not. Functional models show in their graph where a
-block ends; inside composite layers and subclassed models it is found by trial, with the probe.
+block ends; inside composite layers and subclassed models it is found by trial. The probe has the last word on both.
 """
 
-import warnings
+import re
 from typing import Any
 
 import keras
@@ -15,13 +15,18 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.assembly import positions
-from keras_motivation.block_ends import find_block_ends
-from keras_motivation.matching import own_variables
+from keras_motivation.block_ends import find_block_ends, status
+from keras_motivation.matching import layers_with_weights, own_variables
 from keras_motivation.probe import Probe
+from keras_motivation.verification import warn
 
 Zeros = dict[int, Any]
-NOT_FOUND = "no set of its weights would silence it and let gradients through, as at the end of a block without ReLU"
+Groups = list[list[Any]]
+NOT_FOUND = (
+    "no set of its weights was found that silences it and lets gradients through; blocks that end in a ReLU have none"
+)
 TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+MOST_TRIALS = 100  # of one search, each a batch of the motivated model
 
 
 def silence(weights_map: Any) -> bool:
@@ -36,14 +41,13 @@ def silence(weights_map: Any) -> bool:
     if weights_map.verdict is not None and not weights_map.verdict.nested:
         return False  # the check warned already
     try:
-        zeros, reason = find_zeros(weights_map, Probe(weights_map)), NOT_FOUND
+        zeros, reason = find_zeros(weights_map, weights_map.take_probe())
     except Exception as error:
         zeros, reason = None, f"the models do not run on made-up inputs ({type(error).__name__}: {error})"
     if zeros is None:
-        warnings.warn(
+        warn(
             f"The extension of '{weights_map.motivated.name}' starts as it was built, not silent: {reason}. Pass "
-            '`extension="random"` if that is what you want.',
-            stacklevel=4,
+            '`extension="random"` if that is what you want.'
         )
         return False
     for variable in weights_map.motivated.variables:
@@ -54,7 +58,7 @@ def silence(weights_map: Any) -> bool:
     return True
 
 
-def find_zeros(weights_map: Any, probe: Probe) -> Zeros | None:
+def find_zeros(weights_map: Any, probe: Probe) -> tuple[Zeros | None, str]:
     """The weights that must be zero for the extension to have no effect.
 
     Args:
@@ -62,24 +66,25 @@ def find_zeros(weights_map: Any, probe: Probe) -> Zeros | None:
         probe: Its probe.
 
     Returns:
-        Masks of entries by the id of a motivated variable, or `None` if the extension cannot be silenced.
+        Masks of entries by the id of a motivated variable; or `None` if the extension cannot be silenced, and why.
     """
-    tails, stopped, hidden = find_block_ends(weights_map.motivated, lambda layer: _status(weights_map, layer))
-    if stopped:
-        return None
-    zeros = _crossings(weights_map) | {id(v): True for layer in tails for v in _last_weights(layer)}
-    if not hidden:
-        return zeros if probe.is_silent(zeros) else None
-    return _search(_alike(hidden), zeros, probe)
-
-
-def _status(weights_map: Any, layer: Any) -> str:
-    """Whether the base has all layers with weights in `layer` ("matched"), none ("new") or some ("mixed")."""
-    leaves = [own for sublayer in _keras.all_layers(layer) if (own := own_variables(sublayer))]
-    if not leaves:
-        return "weightless"
-    new = [not any(weights_map.partner(v) for v in own) for own in leaves]
-    return "new" if all(new) else "mixed" if any(new) else "matched"
+    if weights_map.verdict is None and not (verdict := probe.verdict()).nested:
+        return None, f"even with all of it at zero, the outputs are not the base's (error {verdict.error:.2g})"
+    crossings = _crossings(weights_map)
+    tails, hidden = find_block_ends(weights_map.motivated, lambda layer: status(weights_map, layer))
+    zeros = crossings | {id(v): True for layer in tails for v in _last_weights(layer)}
+    ends = [v for layer in tails for v in _last_weights(layer)]
+    if tails and not (probe.is_silent(zeros | _all(hidden)) and probe.learns(zeros | _all(hidden), ends)):
+        # What the graph shows does not do, as behind a ReLU or where two ends are multiplied. Try whatever is new.
+        new = [layer for layer, _ in layers_with_weights(weights_map.motivated) if status(weights_map, layer) == "new"]
+        zeros, hidden = crossings, new
+    found = _search(hidden, zeros, probe) if hidden else zeros if probe.is_silent(zeros) else None
+    if found is None:
+        return None, NOT_FOUND
+    frozen = [v.path for v in weights_map.motivated.variables if found.get(id(v)) is True and not v.trainable]
+    if frozen:
+        return None, f"weights that would have to be zero are frozen and would stay so ({', '.join(frozen[:3])})"
+    return found, ""
 
 
 def _crossings(weights_map: Any) -> Zeros:
@@ -129,34 +134,47 @@ def _weights(layer: Any) -> list[Any]:
     return [v for v in layer.weights if id(v) not in buffers]
 
 
-def _alike(layers: list[Any]) -> list[list[Any]]:
+def _all(layers: list[Any]) -> Zeros:
+    return {id(v): True for layer in layers for v in _weights(layer)}
+
+
+def _alike(layers: list[Any]) -> Groups:
     """The weights of new layers in order; those at the same place of equal blocks together, to be tried as one."""
     groups: dict[Any, list[Any]] = {}
     for layer in layers:
         structure = tuple((v.name, len(v.shape)) for v in _weights(layer))
         for place, variable in enumerate(_weights(layer)):
-            key = (type(layer), structure, place) if _keras.direct_sublayers(layer) else id(variable)
-            groups.setdefault(key, []).append(variable)
+            # Of single layers in a row of blocks, the name tells by all but the numbers which place it is.
+            place_in_block = place if _keras.direct_sublayers(layer) else (place, re.sub(r"\d+", "", layer.name))
+            groups.setdefault((type(layer), structure, place_in_block), []).append(variable)
     return list(groups.values())
 
 
-def _search(groups: list[list[Any]], zeros: Zeros, probe: Probe) -> Zeros | None:
+def _search(layers: list[Any], zeros: Zeros, probe: Probe) -> Zeros | None:
+    """Tries which weights of new layers need not be zero, in order and in reverse, equal blocks as one."""
+    alike = _alike(layers)
+    for groups in (alike, alike[::-1]):
+        found = _released(groups, zeros, probe)
+        if found is not None and probe.learns(found, [v for group in groups for v in group if id(v) in found]):
+            return found
+    return None
+
+
+def _released(groups: Groups, zeros: Zeros, probe: Probe) -> Zeros | None:
     """Starts with all groups at zero and lets go of each, in order, that the outputs do not notice; halves first."""
     kept = {id(v): True for group in groups for v in group}
     if not probe.is_silent(zeros | kept):
         return None
-
-    def release(part: list[list[Any]]) -> None:
+    trials = 0
+    parts = [groups]
+    while parts:
+        part = parts.pop(0)
         ids = {id(v) for group in part for v in group}
-        rest = {key: value for key, value in kept.items() if key not in ids}
-        if probe.is_silent(zeros | rest):
-            for key in ids:
-                del kept[key]
+        trials += 1
+        if trials > MOST_TRIALS:
+            return None
+        if probe.is_silent(zeros | {key: True for key in kept if key not in ids}):
+            kept = {key: True for key in kept if key not in ids}
         elif len(part) > 1:
-            release(part[: len(part) // 2])
-            release(part[len(part) // 2 :])
-
-    release(groups)
-    zeros = zeros | kept
-    ends = [group for group in groups if id(group[0]) in kept]
-    return zeros if all(probe.is_smooth(zeros, {id(v) for v in group}) for group in ends) else None
+            parts[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+    return zeros | kept

@@ -1,54 +1,78 @@
 """What follows from the probe: what is wrong is refused, what cannot be shown is said."""
 
+import sys
 import warnings
 from typing import Any
 
+from keras_motivation.block_ends import find_block_ends, status
 from keras_motivation.entries import refusal
 from keras_motivation.matching import layers_with_weights
-from keras_motivation.probe import Verdict
+from keras_motivation.probe import LEAST_VARIATION, Verdict
 
 
-def verified(weights_map: Any) -> Verdict | None:
-    """Runs the probe; refuses what it shows to be wrong, warns of what it cannot show."""
+def verified(weights_map: Any) -> Verdict:
+    """Runs the probe of a map that was found by names and shapes.
+
+    Args:
+        weights_map: The `WeightsMap`.
+
+    Returns:
+        The `Verdict`; "unknown" if the probe could not be run.
+
+    Raises:
+        ValueError: If the map is wrong.
+
+    Warns:
+        UserWarning: If nesting is not shown.
+    """
     pair = f"'{weights_map.base.name}' in '{weights_map.motivated.name}'"
+    unseen = f"Nesting of {pair} was checked by names and shapes only"
+    ask = "Call `verify` of the weights map with a batch of your data."
     try:
-        verdict = weights_map.verify()
+        verdict = weights_map.probe().verdict()
     except Exception as error:
-        warnings.warn(
-            f"Nesting of {pair} was checked by names and shapes only, since the models do not run on made-up inputs "
-            f"({type(error).__name__}: {error}). Call `verify` of the weights map with a batch of your data.",
-            stacklevel=4,
-        )
-        return None
+        warn(f"{unseen}, since the models do not run on made-up inputs ({type(error).__name__}: {error}). {ask}")
+        return Verdict("unknown", float("nan"), float("nan"))
     if verdict.nested:
         return verdict
-    new = [
-        layer.name
-        for layer, own in layers_with_weights(weights_map.motivated)
-        if not any(map(weights_map.partner, own))
-    ]
+    if verdict.nesting == "unknown" and verdict.variation >= LEAST_VARIATION:
+        warn(f"{unseen}, since the base's outputs are random even in inference mode.")
+        return verdict
     if verdict.nesting == "unknown":
-        warnings.warn(
-            f"Nesting of {pair} was checked by names and shapes only: the base's outputs vary by "
-            f"{verdict.variation:.1e} of their size across made-up inputs, which proves nothing. Call `verify` of the "
-            "weights map with a batch of your data.",
-            stacklevel=4,
+        warn(
+            f"{unseen}: the base's outputs vary by {verdict.variation:.1e} of their size across made-up inputs, which "
+            f"proves nothing. {ask}"
         )
-    elif new:
-        warnings.warn(
-            f"The extension of {pair} cannot be silenced: with all of it at zero, the outputs still differ by "
-            f"{verdict.error:.0%} of their variation. New layers ({', '.join(new[:4])}{', ...' if new[4:] else ''}) "
-            "stand in the way of what the base computes, without a residual connection around them or with a norm "
-            "after it. The pair trains, its extension starts as it was built, and nesting was checked by names and "
-            "shapes only.",
-            stacklevel=4,
-        )
-    else:
+        return verdict
+    new = _new_in_the_way(weights_map)
+    if not new:
         problem = (
-            f"with the extension at zero, the outputs differ by {verdict.error:.0%} of their variation, though all "
-            "layers match: somewhere a widened tensor is reordered (flattened, joined, split into gates or heads), or "
-            "a layer mixes all channels (a softmax over them, a norm of its own kind). If it is the latter and you "
-            "accept it, pass `weights_map=WeightsMap.infer(base, motivated, check=False)`"
+            f"with the extension at zero, the outputs differ by {verdict.error:.2g} of their variation, though all "
+            "layers match or are only added: somewhere a widened tensor is reordered (flattened, joined, split into "
+            "gates or heads), layers of the same name compute something else, or one mixes all channels (a softmax "
+            "over them, a norm of its own kind). If it is the latter and you accept it, pass "
+            "`weights_map=WeightsMap.infer(base, motivated, check=False)`"
         )
         raise ValueError(refusal(weights_map.base, weights_map.motivated, [problem]))
+    warn(
+        f"The extension of {pair} cannot be silenced: with all of it at zero, the outputs still differ by "
+        f"{verdict.error:.2g} of their variation. Either new layers ({', '.join(new[:4])}{', ...' if new[4:] else ''}) "
+        "stand in the way of what the base computes, without a residual connection around them or with a norm after "
+        "it; or the map is wrong, which cannot be told apart here. The pair trains, and its extension starts as it was "
+        "built."
+    )
     return verdict
+
+
+def _new_in_the_way(weights_map: Any) -> list[str]:
+    """Names of new layers that may be the reason why the models differ: all but those whose results are only added."""
+    hidden = find_block_ends(weights_map.motivated, lambda layer: status(weights_map, layer))[1]
+    return [layer.name for outer in hidden for layer, _ in layers_with_weights(outer)]
+
+
+def warn(message: str) -> None:
+    """Warns at the line of the user's that called into this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("keras_motivation"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

@@ -57,6 +57,7 @@ class WeightsMap:
         # Every variable of the motivated model with its partner, as each step needs it.
         self.layout = [(variable, self.partner(variable)) for variable in motivated.variables]
         self.verdict: Verdict | None = None  # of the probe, where `infer` ran it
+        self._probe: Probe | None = None
 
     @classmethod
     def infer(
@@ -95,11 +96,12 @@ class WeightsMap:
 
         >>> import keras
         >>> import keras_motivation as km
-        >>> def mlp(depth):
-        ...     hidden = [keras.layers.Dense(8, name=f"hidden{i}") for i in range(depth)]
-        ...     return keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(2, name="head")])
-        >>> round(km.WeightsMap.infer(mlp(1), mlp(3)).covered_share, 3)
-        0.385
+        >>> def mlp(width):
+        ...     hidden = keras.layers.Dense(width, name="hidden")
+        ...     return keras.Sequential([keras.Input((8,)), hidden, keras.layers.Dense(2, name="head")])
+        >>> weights_map = km.WeightsMap.infer(mlp(8), mlp(16))
+        >>> round(weights_map.covered_share, 3), weights_map.verdict.nesting
+        (0.506, 'exact')
         """
         check_built("base", base)
         check_built("motivated", motivated)
@@ -141,6 +143,16 @@ class WeightsMap:
         'exact'
         """
         return Probe(self, x, seed).verdict()
+
+    def probe(self) -> Probe:
+        """The probe on made-up inputs, kept until `take_probe`: it holds random weights for both models."""
+        self._probe = self._probe or Probe(self)
+        return self._probe
+
+    def take_probe(self) -> Probe:
+        """The probe, which is not kept any longer."""
+        probe, self._probe = self.probe(), None
+        return probe
 
     def copy_to_motivated(self) -> None:
         """Writes the base's weights into the motivated model's variables; the extension stays."""

@@ -149,7 +149,6 @@ def test_a_pair_quantized_in_place_is_refused():
     """`quantize` gives a model other variables, and the pair would go on with those that are nobody's."""
     for which in MODELS:
         model = compiled()
-        fit(model)
         getattr(model, which).quantize("int8", filters=quantizable)
         for use in (fit, lambda model: model.compile("sgd", "mse")):
             with pytest.raises(RuntimeError, match=f"The {which} model .* other variables .* quantize the loaded copy"):

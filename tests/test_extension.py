@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import crossentropy, images, mlp, numpy, pair_of, randomise, resnet, values, vectors
-from keras import layers
+from keras import layers, ops
 from test_probe import attention_net
 
 import keras_motivation as km
@@ -80,7 +80,63 @@ def decoder(width, blocks):
     return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
 
 
+class Gated(layers.Layer):
+    """A gated block, quadratic in two of its layers, that declares its norm last and normalises its result."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.gate, self.value = layers.Dense(width, name="gate"), layers.Dense(width, name="value")
+        self.project, self.norm = layers.Dense(width, name="project"), layers.BatchNormalization(name="norm")
+
+    def build(self, shape):
+        for layer in (self.norm, self.gate, self.value, self.project):
+            layer.build(shape)
+
+    def call(self, x, training=None):
+        y = self.norm(x, training=training)
+        return x + self.project(ops.silu(self.gate(y)) * self.value(y))
+
+
+def gated(width, blocks, hidden):
+    """Gated blocks whose last operation is a product; as layers of their own, or in the open."""
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Dense(width, name="stem")(inputs)
+    for i in range(blocks):
+        if hidden:
+            x = Gated(width, name=f"block{i}")(x)
+        else:
+            x = layers.Add()(
+                [x, layers.Multiply()([layers.Dense(width, name=f"a{i}")(x), layers.Dense(width, name=f"b{i}")(x)])]
+            )
+    return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+class Flat(keras.Model):
+    """Blocks that are no layers of their own: a list of layers in a row."""
+
+    def __init__(self, width, blocks):
+        super().__init__()
+        self.stem, self.head = layers.Dense(width, name="stem"), layers.Dense(3, name="head")
+        self.norms = [layers.BatchNormalization(name=f"norm{i}") for i in range(blocks)]
+        self.denses = [layers.Dense(width, name=f"dense{i}") for i in range(blocks)]
+
+    def call(self, x, training=None):
+        x = self.stem(x)
+        for norm, dense in zip(self.norms, self.denses):
+            x = x + dense(ops.relu(norm(x, training=training)))
+        return self.head(ops.mean(x, axis=(1, 2)))
+
+
+def flat(width, blocks):
+    model = Flat(width, blocks)
+    model(np.zeros((1, 6, 6, 2), "float32"))
+    return model
+
+
 PAIRS = {
+    "gated, hidden": (lambda: gated(4, 1, True), lambda: gated(4, 3, True)),
+    "gated, open": (lambda: gated(4, 1, False), lambda: gated(6, 3, False)),
+    "flat": (lambda: flat(4, 1), lambda: flat(4, 20)),
     "resnet": (lambda: resnet(4, 1), lambda: resnet(6, 3)),
     "mobile": (lambda: mobile(4, 1), lambda: mobile(6, 2)),
     "composite": (lambda: composite(4, 1), lambda: composite(6, 3)),
@@ -96,7 +152,7 @@ def test_the_first_motivated_batch_computes_what_the_base_computes_and_all_of_it
     model = km.MotivatedModel(base, motivated)
     assert model.extension == "silent"
     np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(model.motivated(x)), keras.ops.convert_to_numpy(model.base(x)), rtol=1e-4, atol=1e-5
+        ops.convert_to_numpy(model.motivated(x)), ops.convert_to_numpy(model.base(x)), rtol=1e-4, atol=1e-5
     )
     extension = [v for v in motivated.trainable_variables if not model.weights_map.is_covered(v)]
     outside = [~np.broadcast_to(p[1].mask, v.shape) if (p := model.weights_map.partner(v)) else True for v in extension]
@@ -165,26 +221,37 @@ def test_an_extension_that_cannot_be_silenced_starts_random_with_a_warning():
 
 class EndsInRelu(Block):
     def call(self, x, training=None):
-        return x + keras.ops.relu(self.conv(self.norm(x, training=training)))
+        return x + ops.relu(self.conv(self.norm(x, training=training)))
 
 
 def ends_in_relu(how, blocks):
     inputs = keras.Input((4, 4, 3))
     x = inputs
     for i in range(blocks):
-        y = layers.Conv2D(3, 1, name=f"conv{i}", activation="relu" if how == "inside" else None)(x)
+        activation = {"inside": "relu", "operation": ops.square}.get(how)
+        y = layers.Conv2D(3, 1, name=f"conv{i}", activation=activation)(x)
         if how == "behind":
             y = layers.ReLU()(layers.BatchNormalization(name=f"norm{i}")(y))
         x = EndsInRelu(3, name=f"conv{i}")(x) if how == "hidden" else layers.Add()([x, y])
     return keras.Model(inputs, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
 
 
-@pytest.mark.parametrize("how", ["inside", "behind", "hidden"])
+@pytest.mark.parametrize("how", ["inside", "behind", "hidden", "operation"])
 def test_blocks_that_end_in_a_relu_would_never_wake_up(how):
     """At zero, the gradient of a ReLU is zero: such a block would stay silent for ever."""
-    with pytest.warns(UserWarning, match="not silent: no set of its weights .* let gradients through"):
+    with pytest.warns(UserWarning, match="not silent: no set of its weights .* lets gradients through"):
         model = km.MotivatedModel(ends_in_relu(how, 1), ends_in_relu(how, 2))
     assert model.extension == "random"
+
+
+def test_frozen_weights_are_not_silenced_for_ever():
+    base, motivated = randomise(resnet(4, 1), 1), randomise(resnet(4, 2), 2)
+    motivated.get_layer("conv1").trainable = False
+    before = numpy(motivated.get_layer("conv1").kernel)
+    with pytest.warns(UserWarning, match=r"would have to be zero are frozen .*conv1/kernel"):
+        model = km.MotivatedModel(base, motivated)
+    assert model.extension == "random"
+    np.testing.assert_array_equal(numpy(motivated.get_layer("conv1").kernel), before)
 
 
 def test_loading_does_not_silence_again(tmp_path):

@@ -31,12 +31,12 @@ def resnet_classifier(blocks):
     return hub.ResNetImageClassifier(backbone=resnet([64, 32], blocks), num_classes=3, activation=None)
 
 
-def efficientnet(depth, width, dropout=0.2):
+def efficientnet(depth, width, dropout=0.2, repeats=(1, 2)):
     return hub.EfficientNetBackbone(
         stackwise_width_coefficients=[width] * 2,
         stackwise_depth_coefficients=[depth] * 2,
         stackwise_kernel_sizes=[3, 3],
-        stackwise_num_repeats=[1, 2],
+        stackwise_num_repeats=list(repeats),
         stackwise_input_filters=[32, 16],
         stackwise_output_filters=[16, 24],
         stackwise_expansion_ratios=[1, 4],

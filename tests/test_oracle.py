@@ -55,7 +55,8 @@ def test_equals_the_literal_procedure(kind, optimizer, k, statistics):
 
 
 def efficientnet(build):
-    return with_head(build.efficientnet(1.0, 1.0, dropout=0.0)), with_head(build.efficientnet(1.6, 1.5, dropout=0.0))
+    small, large = [{"dropout": 0.0, "repeats": repeats} for repeats in ((1, 1), (1, 2))]
+    return with_head(build.efficientnet(1.0, 1.0, **small)), with_head(build.efficientnet(1.0, 1.5, **large))
 
 
 def resnet(build):

@@ -1,17 +1,17 @@
-"""The training step on the active backend, one file each. What does not differ is in `motivated_model.py`."""
+"""The training step and gradients on the active backend, one file each. What does not differ is in `step.py`."""
 
 import keras
 
 if keras.backend.backend() == "jax":
-    from keras_motivation._backend.jax import BackendStep
+    from keras_motivation._backend.jax import BackendStep, gradients
 elif keras.backend.backend() == "tensorflow":
-    from keras_motivation._backend.tensorflow import BackendStep  # type: ignore[assignment]
+    from keras_motivation._backend.tensorflow import BackendStep, gradients  # type: ignore[assignment]
 elif keras.backend.backend() == "torch":
-    from keras_motivation._backend.torch import BackendStep  # type: ignore[assignment]
+    from keras_motivation._backend.torch import BackendStep, gradients  # type: ignore[assignment]
 else:
     raise ImportError(
         "keras_motivation runs on the Keras backends 'tensorflow', 'jax' and 'torch'. "
         f"Received: KERAS_BACKEND={keras.backend.backend()!r}"
     )
 
-__all__ = ["BackendStep"]
+__all__ = ["BackendStep", "gradients"]

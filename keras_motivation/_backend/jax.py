@@ -9,7 +9,7 @@ import functools
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -140,3 +140,8 @@ def _scope(lists: Any, state: Any) -> Any:
 
 def _values(scope: Any, lists: Any) -> tuple[Any, ...]:
     return tuple([scope.get_current_value(variable) for variable in variables] for variables in lists)
+
+
+def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
+    """The gradients of a scalar function of a list of tensors, at `values`."""
+    return jax.grad(function)(values)

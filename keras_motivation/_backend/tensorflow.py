@@ -1,5 +1,6 @@
 """The step under TensorFlow: one traced function with both kinds of batches in a `tf.cond`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -42,3 +43,11 @@ class BackendStep:
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
+
+
+def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
+    """The gradients of a scalar function of a list of tensors, at `values`; None where it does not depend on one."""
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        result = function(values)
+    return [g if g is None else tf.convert_to_tensor(g) for g in tape.gradient(result, values)]

@@ -1,6 +1,7 @@
 """The step under PyTorch: a Python `if` on the flag that the batch before has left."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -55,3 +56,9 @@ class BackendStep:
             gradients = self.clipped([v.value.grad for v in variables], variables)
             self.optimizer.apply(gradients, variables)
             return self.finish_batch(motivated, loss.detach(), x, y, y_pred, sample_weight)
+
+
+def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
+    """The gradients of a scalar function of a list of tensors, at `values`; None where it does not depend on one."""
+    leaves = [value.detach().clone().requires_grad_() for value in values]
+    return list(torch.autograd.grad(function(leaves), leaves, allow_unused=True))
