@@ -1,11 +1,19 @@
 """Fixtures. The suite runs once under each backend, chosen by the environment variable KERAS_BACKEND."""
 
+import gc
+
 import keras
 import pytest
 
 
 def pytest_addoption(parser):
     parser.addoption("--all-pairs", action="store_true", help="train the heaviest stock pairs under every backend")
+
+
+def pytest_collection_finish(session):
+    """Each `clear_session` collects garbage; what was imported so far never is any, and need not be looked at again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

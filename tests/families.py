@@ -33,8 +33,8 @@ def tokens(length=8, count=12, vocabulary=50):
     return x, rng.integers(0, 3, count)
 
 
-def assert_works(base, motivated, x, y, nesting, tmp_path, extension="silent"):
-    """The whole life of a pair. Both models take `(x, y)` and give logits or probabilities of 3 classes."""
+def assert_works(base, motivated, x, y, nesting, tmp_path, extension="silent", **kwargs):
+    """The whole life of a pair. Both models take `(x, y)` and give 3 logits; `kwargs` are those of `compile`."""
     model = km.MotivatedModel(base, motivated)
     weights_map = model.weights_map
     mapped = {id(e.base) for e in weights_map.entries}
@@ -44,7 +44,7 @@ def assert_works(base, motivated, x, y, nesting, tmp_path, extension="silent"):
     assert model.extension == extension
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(1e-3), loss, motivation=Alternate())
+    model.compile(keras.optimizers.SGD(1e-3), loss, motivation=Alternate(), **kwargs)
     start = values(model.base), values(model.motivated)
     history = model.fit(x, y, batch_size=len(y) // 3, verbose=0, shuffle=False).history
     assert np.isfinite(history["loss"]).all()
