@@ -116,6 +116,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             weights_map.copy_to_base()
         weights_map.copy_to_motivated()
         self.extension = "silent" if extension == "silent" and silence(weights_map) else "random"
+        weights_map.forget_probe()
 
     @property
     def base(self) -> keras.Model:

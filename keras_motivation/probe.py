@@ -141,7 +141,8 @@ class Probe:
         def outputs(values: list[Any]) -> Any:
             moved = {places[id(v)]: (v, value) for v, value in zip(variables, values)}
             found = self._run(self.map.motivated, self.x, (mapping | moved).values(), self._calls(True), tensors=True)
-            return sum(ops.sum(ops.cast(o, "float32") * w) for o, w in zip(found, self._directions(found)))
+            weights = map(ops.convert_to_tensor, self._directions(found))
+            return sum(ops.sum(ops.cast(o, "float32") * w) for o, w in zip(found, weights))
 
         values = [ops.convert_to_tensor(mapping[places[id(v)]][1]) for v in variables]
         found = gradients(outputs, values)

@@ -41,7 +41,7 @@ def silence(weights_map: Any) -> bool:
     if weights_map.verdict is not None and not weights_map.verdict.nested:
         return False  # the check warned already
     try:
-        zeros, reason = find_zeros(weights_map, weights_map.take_probe())
+        zeros, reason = find_zeros(weights_map, weights_map.probe())
     except Exception as error:
         zeros, reason = None, f"the models do not run on made-up inputs ({type(error).__name__}: {error})"
     if zeros is None:

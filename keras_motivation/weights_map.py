@@ -145,14 +145,13 @@ class WeightsMap:
         return Probe(self, x, seed).verdict()
 
     def probe(self) -> Probe:
-        """The probe on made-up inputs, kept until `take_probe`: it holds random weights for both models."""
+        """The probe on made-up inputs, kept for who asks again: it is as large as both models."""
         self._probe = self._probe or Probe(self)
         return self._probe
 
-    def take_probe(self) -> Probe:
-        """The probe, which is not kept any longer."""
-        probe, self._probe = self.probe(), None
-        return probe
+    def forget_probe(self) -> None:
+        """Frees the probe's memory."""
+        self._probe = None
 
     def copy_to_motivated(self) -> None:
         """Writes the base's weights into the motivated model's variables; the extension stays."""

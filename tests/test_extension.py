@@ -269,3 +269,9 @@ def test_loading_does_not_silence_again(tmp_path):
 def test_unknown_choice():
     with pytest.raises(ValueError, match=r"`extension` must be one of \('silent', 'random'\).*'loud'"):
         km.MotivatedModel(*pair_of("both", mlp), extension="loud")
+
+
+def test_the_probe_is_not_kept():
+    """It holds a second copy of all weights."""
+    for extension in ("silent", "random"):
+        assert km.MotivatedModel(*pair_of("both", mlp), extension=extension).weights_map._probe is None
