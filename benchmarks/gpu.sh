@@ -3,7 +3,7 @@
 #
 # The machine needs PyTorch, JAX (both for CUDA), numpy and pytest. Wheels of whatever else is missing (keras, optree,
 # namex) can lie in the folder WHEELS (default: .whl); they are unpacked beside, not installed. Tests that need
-# TensorFlow, hypothesis or scikit-learn are skipped where those are missing.
+# TensorFlow, hypothesis, scikit-learn, KerasHub, KerasCV or exporters are skipped where those are missing.
 # Usage: bash benchmarks/gpu.sh [test files; default: all]
 set -u
 cd "$(dirname "$0")/.."
