@@ -1,6 +1,7 @@
 """The private parts of Keras this package leans on, all in one place.
 
-Each function says why no public call serves. `tests/test_private_keras.py` fails when Keras changes one of them.
+Each function says why no public call serves. `test_private_keras.py`, `test_probe.py` and `test_selection.py` fail when
+Keras changes one of them.
 """
 
 import contextlib
