@@ -89,8 +89,17 @@ def test_an_interrupt_right_after_a_step(monkeypatch):
     model.fit(x, y, batch_size=4, verbose=0)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler of SIGINT, which is ignored where the suite was started in the background."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, kept)
+
+
 # Python reports an interrupt that hits a callback of the garbage collector as unraisable, and swallows it.
 @pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_real_interrupt_in_the_middle_of_steps():
     """SIGINT from a timer, as Ctrl-C would send it, at moments that nobody chose."""
     x, y = vectors(batches=400)
@@ -102,7 +111,7 @@ def test_a_real_interrupt_in_the_middle_of_steps():
 
         def __init__(self, delay):
             super().__init__()
-            self.delay, self.heard, self.thread = delay, threading.Event(), threading.Thread(target=self.send)
+            self.delay, self.heard, self.thread = delay, threading.Event(), threading.Thread(target=self.send, daemon=True)
 
         def send(self):
             pause = self.delay
@@ -116,9 +125,11 @@ def test_a_real_interrupt_in_the_middle_of_steps():
 
     for delay in (0.01, 0.05, 0.09, 0.13):
         sender = SendInterrupt(delay)
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(x, y, batch_size=4, epochs=50, verbose=0, callbacks=[sender])
-        sender.heard.set()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                model.fit(x, y, batch_size=4, epochs=50, verbose=0, callbacks=[sender])
+        finally:
+            sender.heard.set()
         assert_in_step(model.base, model.motivated)
         assert np.isfinite(np.concatenate([w.ravel() for w in values(model.motivated)])).all()
 
