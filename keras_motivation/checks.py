@@ -8,6 +8,8 @@ import keras
 from keras_motivation import _keras
 from keras_motivation.weights_map import WeightsMap
 
+# On a motivated batch: the weight of the base's loss, and of the motivated model's.
+MOTIVATED_BATCHES = {"alternate": (0.0, 1.0), "joint": (1.0, 1.0)}
 HOOKS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
@@ -82,6 +84,32 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raises a `ValueError` if a named option is none of its choices."""
     if value not in choices:
         raise ValueError(f"Argument `{name}` must be one of {choices}. Received: {name}={value!r}")
+
+
+def loss_weights(motivated_batch: Any) -> tuple[float, float]:
+    """The weights of the base's and the motivated model's loss on a motivated batch, of what `compile` accepts.
+
+    Args:
+        motivated_batch: "alternate", "joint", or the two weights.
+
+    Returns:
+        Two finite weights, none negative, not both zero.
+
+    Raises:
+        ValueError: If `motivated_batch` is anything else.
+    """
+    weights: Any = MOTIVATED_BATCHES.get(motivated_batch) if isinstance(motivated_batch, str) else motivated_batch
+    try:
+        base, motivated = (float(weight) for weight in weights)
+        good = min(base, motivated) >= 0 and 0 < base + motivated < float("inf")
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(
+            f"Argument `motivated_batch` must be one of {tuple(MOTIVATED_BATCHES)}, or two weights of at least 0, of "
+            f"the base's and the motivated model's loss. Received: motivated_batch={motivated_batch!r}"
+        )
+    return base, motivated
 
 
 def check_optimizer(optimizer: Any) -> None:

@@ -9,6 +9,7 @@ import keras
 
 from keras_motivation import _keras, conditions, summaries
 from keras_motivation._backend import BackendStep
+from keras_motivation.accounting import Accounting
 from keras_motivation.checks import (
     check_choice,
     check_constraints,
@@ -16,17 +17,19 @@ from keras_motivation.checks import (
     check_frozen_alike,
     check_optimizer,
     check_pair,
+    loss_weights,
 )
 from keras_motivation.conditions import PACKAGE, MotivationCondition
+from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built
 from keras_motivation.metric_states import MetricStates
 from keras_motivation.silence import silence
-from keras_motivation.step import Step
+from keras_motivation.step import CompiledPair, Step
 from keras_motivation.weights_map import WeightsMap
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class MotivatedModel(BackendStep, Step, keras.Model):
+class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
     """Trains a base model and, while training goes well, the larger motivated model that contains it.
 
     Ordinary batches train the base. When the motivation condition says so, the next batch trains the motivated model
@@ -110,7 +113,9 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         self._running = types.SimpleNamespace(
             losses=None, layer_metrics=[_keras.layer_metrics(model) for model in self._nested]
         )
-        self._compiled_pair = types.SimpleNamespace(motivation=None, share=None, metric_states=None, evaluate=True)
+        self._compiled_pair = CompiledPair()
+        self.trained_examples = TrainedExamples(name="trained_examples")
+        self._forward_flops = types.SimpleNamespace(by_shape={})
         self.build(None)
         if initialize == "motivated":
             weights_map.copy_to_base()
@@ -121,7 +126,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     @property
     def base(self) -> keras.Model:
         """The base model, as it was passed in. Its variables are the storage of the shared weights."""
-        self._attach_state()
+        self.attach_state()
         return self._nested[0]
 
     @property
@@ -168,7 +173,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         motivated model by itself. It happens at the end of `fit`, at access to `motivated`, and in `save`; only who
         holds on to the motivated model and trains by `train_on_batch` needs to call it.
         """
-        self._attach_state()
+        self.attach_state()
         for weights_map in self._maps:
             weights_map.copy_to_motivated()
 
@@ -192,9 +197,9 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         stored = list(getattr(self._nested[0], attribute))
         for weights_map, model in zip(self._maps, self._nested[1:]):
             stored += [v for v in getattr(model, attribute) if not weights_map.is_covered(v)]
-        if self.motivation is not None:
-            stored += getattr(self.motivation, attribute)
-        return stored
+        return stored + [
+            v for part in (self.motivation, self.trained_examples) if part for v in getattr(part, attribute)
+        ]
 
     @property
     def variables(self) -> list[Any]:
@@ -207,8 +212,9 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         return self._stored("weights")
 
     def trained_variables(self, motivated: bool) -> list[Any]:
-        """The variables that a batch updates: the first of `trainable_variables`, all of them if it is motivated."""
-        return self.trainable_variables if motivated else self._nested[0].trainable_variables
+        """The variables that a batch updates: the first of `trainable_variables`; all if the motivated model trains."""
+        largest = max(level for level, _ in self.loss_terms(motivated))
+        return self.trainable_variables if largest else self._nested[0].trainable_variables
 
     @property
     def losses(self) -> list[Any]:
@@ -220,15 +226,18 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     def metrics(self) -> list[Any]:
         """Keras's metrics, the share of motivated batches, and the motivated model's values of the former."""
         pair = self._compiled_pair
-        return super().metrics + ([pair.share, pair.metric_states] if pair.share is not None else [])
+        return super().metrics + [m for m in (pair.share, pair.metric_states, pair.record) if m is not None]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """As in Keras. Where layers of both models keep a metric of the same name, the base's stands."""
         results = super().get_metrics_result()
         return results | {m.name: m.result() for m in self._running.layer_metrics[0] if m.name in results}
 
-    def _attach_state(self) -> None:
-        """On JAX, `fit` holds the state outside of the variables until the epoch's end; this puts it back."""
+    def attach_state(self) -> None:
+        """On JAX, `fit` holds the state outside of the variables until the epoch's end; this puts it back.
+
+        For callbacks that read variables within an epoch. `base` and `motivated` call it themselves.
+        """
         if hasattr(self, "jax_state_sync"):
             self.jax_state_sync()
 
@@ -240,6 +249,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         loss: Any = None,
         *args: Any,
         motivation: Any = "loss_streak",
+        motivated_batch: Any = "alternate",
         evaluate_motivated: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -252,26 +262,31 @@ class MotivatedModel(BackendStep, Step, keras.Model):
             motivation: The motivation condition: an instance, a name ("loss_streak", "always", "never", or the
                 registered name of your own class), or a config. The same instance, or a name or config equal to the
                 present one, keeps its memory when compiling again.
+            motivated_batch: What a motivated batch minimises: "alternate" (the motivated model's loss, as in the
+                paper), "joint" (the sum of both models' losses), or the weights of both, as (base's, motivated's).
+                Wherever the base's loss takes part, it is what the condition hears and the logs show.
             evaluate_motivated: Whether `evaluate` and validation also evaluate the motivated model and report its
                 results as `motivated_*`.
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If the condition's name is unknown, the optimizer accumulates gradients over batches, or a
-                shared weight is frozen in one of the models only.
+            ValueError: If the condition's name or `motivated_batch` is unknown, the optimizer accumulates gradients
+                over batches, or a shared weight is frozen in one of the models only.
             TypeError: If `motivation` is of another type.
         """
         condition = self._same_or_new(motivation)
+        weights = loss_weights(motivated_batch)
         optimizer = keras.optimizers.get(optimizer)
         check_optimizer(optimizer)
         check_current(self.weights_map)
         check_frozen_alike(self.weights_map)
         super().compile(optimizer, loss, *args, **kwargs)
-        self._compiled_pair = types.SimpleNamespace(
+        self._compiled_pair = CompiledPair(
             motivation=condition,
             share=keras.metrics.Mean(name="motivated"),
             metric_states=MetricStates(lambda: _variables(super(MotivatedModel, self).metrics)),
             evaluate=bool(evaluate_motivated),
+            motivated_batch=weights,
         )
 
     def _same_or_new(self, motivation: Any) -> MotivationCondition:
@@ -287,6 +302,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
         if config:
             config["optimizer"] = _keras.portable_config(config["optimizer"])
             config["motivation"] = keras.saving.serialize_keras_object(self.motivation)
+            config["motivated_batch"] = list(self._compiled_pair.motivated_batch)
             config["evaluate_motivated"] = self._compiled_pair.evaluate
         return config
 
@@ -366,6 +382,7 @@ class MotivatedModel(BackendStep, Step, keras.Model):
     def reset_metrics(self) -> None:
         """As in Keras, for both models' values."""
         super().reset_metrics()
+        self.trained_examples.carry()
         if self.metric_states is not None:
             self.metric_states.reset_state()
 

@@ -1,5 +1,6 @@
 """What a batch computes, the same on every backend: which models run, on which weights, and what is recorded."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -8,26 +9,43 @@ from keras import ops
 from keras_motivation import _keras
 from keras_motivation.clipping import clip_split_weights
 
+# Log entries that say nothing about an evaluation.
+TRAINING_ONLY = ("motivated", "cost_to_base", "cost_to_motivated")
+
+
+@dataclass
+class CompiledPair:
+    """What `MotivatedModel.compile` sets beyond Keras's own. In an object, so that Keras does not track its parts."""
+
+    motivation: Any = None
+    share: Any = None
+    metric_states: Any = None
+    evaluate: bool = True
+    motivated_batch: tuple[float, float] = (0.0, 1.0)
+    record: Any = None
+
 
 class Step:
     """Mixin of `MotivatedModel`. Written statefully; the JAX backend runs it in a `keras.StatelessScope`."""
 
     def loss_terms(self: Any, motivated: bool) -> list[tuple[int, float]]:
         """What a batch minimises: the weighted sum of nested models' losses, as (position among them, weight)."""
-        return [(len(self._nested) - 1 if motivated else 0, 1.0)]
+        weights = self._compiled_pair.motivated_batch if motivated else (1.0, 0.0)
+        return [(level, weight) for level, weight in enumerate(weights) if weight]
 
-    def minimised_loss(self: Any, motivated: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+    def minimised_loss(self: Any, motivated: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
         """Runs the nested models of `loss_terms` on a batch in training mode.
 
         Returns:
-            The loss to minimise and the predictions of the first term's model.
+            The loss to minimise; the loss and the predictions of the smallest model among them, for the condition, the
+            logs and the metrics.
         """
         results = [
             (weight, *self._forward_and_loss(level, x, y, sample_weight, training=True))
             for level, weight in self.loss_terms(motivated)
         ]
         weighted = [loss if weight == 1.0 else weight * loss for weight, loss, _ in results]
-        return sum(weighted[1:], start=weighted[0]), results[0][2]
+        return sum(weighted[1:], start=weighted[0]), *results[0][1:]
 
     def _forward_and_loss(self: Any, level: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
         y_pred, self._running.losses = self._forward(level, x, training)
@@ -67,11 +85,15 @@ class Step:
         return y_pred, losses
 
     def finish_batch(
-        self: Any, motivated: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
+        self: Any, motivated: bool, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
     ) -> dict[str, Any]:
         """After the update: the condition hears the loss, and the logs are made."""
         self.motivation.observe(loss)
-        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
+        examples = _batch_size(x)
+        _keras.loss_tracker(self).update_state(loss, sample_weight=examples)
+        self.trained_examples.count(motivated, examples)
+        if self._compiled_pair.record is not None:
+            self._compiled_pair.record.update_state(loss, motivated, examples)
         self._compiled_pair.share.update_state(ops.cast(motivated, keras.config.floatx()))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, "motivated": self._compiled_pair.share.result()}
@@ -91,7 +113,7 @@ class Step:
         _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         # Some metrics return their variable itself, which holds the other model's value after the next swap.
-        return {name: ops.copy(ops.convert_to_tensor(v)) for name, v in logs.items() if name != "motivated"}
+        return {name: ops.copy(ops.convert_to_tensor(v)) for name, v in logs.items() if name not in TRAINING_ONLY}
 
     def clipped(self: Any, gradients: list[Any], variables: list[Any]) -> list[Any]:
         """The gradients, with those of widened weights clipped as one; see `clip_split_weights`."""

@@ -111,7 +111,8 @@ def test_a_real_interrupt_in_the_middle_of_steps():
 
         def __init__(self, delay):
             super().__init__()
-            self.delay, self.heard, self.thread = delay, threading.Event(), threading.Thread(target=self.send, daemon=True)
+            self.delay, self.heard = delay, threading.Event()
+            self.thread = threading.Thread(target=self.send, daemon=True)
 
         def send(self):
             pause = self.delay

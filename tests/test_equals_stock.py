@@ -59,7 +59,7 @@ def test_never_leaves_the_extension_alone(optimizer):
     after = extension(pair)
     moved = [v.path for v, old in zip(after, before) if not np.array_equal(numpy(v), old)]
     shared = {e.motivated.path for e in pair.weights_map.entries}
-    own = {v.path for v in pair.motivation.variables}
+    own = {v.path for part in (pair.motivation, pair.trained_examples) for v in part.variables}
     assert set(moved) <= shared | own
     for entry, placement in zip(pair.weights_map.entries, pair.weights_map.placements):
         if placement.whole:

@@ -224,22 +224,3 @@ def test_a_subclass_may_override_loss_and_metrics():
     assert {"spread", "motivated"} <= set(logs)
     history = fit(half, validation_data=(x, y)).history
     assert {"spread", "motivated", "val_spread", "val_motivated_spread"} <= set(history)
-
-
-def test_a_step_may_minimise_a_weighted_sum_of_both_losses():
-    """The list of (model, weight) terms, which later versions build on."""
-
-    class Joint(km.MotivatedModel):
-        def loss_terms(self, motivated):
-            return [(0, 0.25), (1, 2.0)] if motivated else [(0, 1.0)]
-
-    x, y = vectors()
-    model = Joint(*pair_of("both", mlp), extension="random")
-    model.compile(keras.optimizers.SGD(0.0), crossentropy(), motivation="always")
-    alone = []
-    for nested in pair_of("both", mlp):
-        nested.compile(keras.optimizers.SGD(0.0), crossentropy())
-        alone.append(nested.train_on_batch(x, y))
-    np.testing.assert_allclose(
-        model.train_on_batch(x, y, return_dict=True)["loss"], 0.25 * alone[0] + 2 * alone[1], rtol=1e-5
-    )

@@ -95,3 +95,13 @@ def test_a_map_is_found_exactly_where_one_exists(widths, depths):
     else:
         with pytest.raises(ValueError, match="do not map into"):
             km.WeightsMap.infer(base, motivated)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=1, max_size=4), st.integers(0, 99))
+def test_elsewhere_keeps_the_counts_and_leaves_the_places(epochs, seed):
+    places = km.Schedule.elsewhere(epochs, seed=seed).places
+    ends = np.cumsum([len(epoch) for epoch in epochs])
+    for epoch, found in zip(epochs, np.split(places, ends[:-1])):
+        epoch = np.array(epoch)
+        assert found.sum() == epoch.sum()
+        assert (found & epoch).sum() == max(0, 2 * epoch.sum() - len(epoch))  # in common only what must be

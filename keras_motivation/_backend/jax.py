@@ -93,8 +93,8 @@ class BackendStep:
 
         def scaled_loss(trained: Any) -> tuple[Any, Any]:
             with _scope(lists, ([*trained, *trainables[count:]], others, slots, metrics)) as scope:
-                loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
-                scaled = self.optimizer.scale_loss(loss)
+                minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
+                scaled = self.optimizer.scale_loss(minimised)
             _, others_after, _, metrics_after = _values(scope, lists)
             return scaled, (loss, y_pred, others_after, metrics_after)
 
@@ -145,3 +145,8 @@ def _values(scope: Any, lists: Any) -> tuple[Any, ...]:
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
     """The gradients of a scalar function of a list of tensors, at `values`."""
     return jax.grad(function)(values)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors without side effects, compiled where that pays."""
+    return jax.jit(function)

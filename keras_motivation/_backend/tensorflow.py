@@ -17,8 +17,8 @@ class BackendStep:
         def train(motivated: bool) -> dict[str, Any]:
             variables = self.trained_variables(motivated)
             with tf.GradientTape() as tape:
-                loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
-                scaled_loss = self.optimizer.scale_loss(loss)
+                minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
+                scaled_loss = self.optimizer.scale_loss(minimised)
             gradients = tape.gradient(scaled_loss, [v.value for v in variables])
             self.optimizer.apply(self.clipped(gradients, variables), variables)
             # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
@@ -51,3 +51,8 @@ def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[A
         tape.watch(values)
         result = function(values)
     return [g if g is None else tf.convert_to_tensor(g) for g in tape.gradient(result, values)]
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors without side effects, compiled where that pays."""
+    return tf.function(function)

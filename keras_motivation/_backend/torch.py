@@ -50,8 +50,8 @@ class BackendStep:
         for variable in variables:
             variable.value.grad = None
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, motivated)
-        loss, y_pred = minimised_loss(x, y, sample_weight)
-        self.optimizer.scale_loss(loss).backward()
+        minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
+        self.optimizer.scale_loss(minimised).backward()
         with torch.no_grad():
             gradients = self.clipped([v.value.grad for v in variables], variables)
             self.optimizer.apply(gradients, variables)
@@ -62,3 +62,8 @@ def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[A
     """The gradients of a scalar function of a list of tensors, at `values`; None where it does not depend on one."""
     leaves = [value.detach().clone().requires_grad_() for value in values]
     return list(torch.autograd.grad(function(leaves), leaves, allow_unused=True))
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors without side effects, compiled where that pays: not here."""
+    return torch.no_grad()(function)

@@ -1,0 +1,167 @@
+"""One run of an image classification experiment: a nested pair trained by motivation, or one of the arms to compare.
+
+    KERAS_BACKEND=torch python examples/image_classification.py --data digits --pair resnet-8/14 --epochs 5 --k 2
+
+It prints one line of JSON: all settings, versions, both models' test accuracies before and after batch norm is
+recalibrated, the share of motivated batches, training FLOPs and wall time; `--output` appends it to a file.
+`image_sweep.py` runs many arms and seeds, `image_report.py` makes tables of the lines.
+"""
+
+import argparse
+import base64
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import keras
+import numpy as np
+from image_data import load
+from image_models import PAIRS
+
+import keras_motivation as km
+
+ARMS = ("base", "motivated-alone", "motivation", "random", "count-matched", "base-weighted")
+BATCHES = {"alternate": (0.0, 1.0), "joint": (1.0, 1.0), "average": (0.5, 0.5)}
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The settings of a run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--data", default="digits", help="digits, cifar10, cifar100, or an .npz with keras.datasets.cifar10's arrays")
+    add("--examples", type=int, help="take this many training images only")
+    add("--image-size", type=int, help="average the images down to this size")
+    add("--pair", choices=PAIRS, default="resnet-8/14")
+    add("--arm", choices=ARMS, default="motivation", help="base-weighted: the base alone, with the joint loss's weight")
+    add("--k", type=int, default=2, help="falls of the loss in a row that start motivation")
+    add("--trend", action="store_true", help="instead of --k: motivated while the loss of late is below the one before")
+    add("--until", type=float, default=1.0, help="the part of the training after which no batch is motivated")
+    add("--motivated-batch", choices=BATCHES, default="alternate")
+    add("--extension", choices=("silent", "random"), default="silent")
+    add("--statistics", choices=("private", "shared"), default="private")
+    add("--seed", type=int, default=0)
+    add("--epochs", type=int, default=10)
+    add("--batch", type=int, default=128)
+    add("--optimizer", choices=("sgd", "adamw"), default="sgd")
+    add("--rate", type=float, help="first learning rate, of a cosine; 0.1 for sgd, 0.001 for adamw")
+    add("--record", help="file with the line of the `motivation` run that `random` and `count-matched` go by")
+    add("--output", help="file to append the line to")
+    return parser.parse_args(arguments)
+
+
+def condition(options: argparse.Namespace, steps: int) -> km.MotivationCondition:
+    """The motivation condition of an arm; `steps` batches are to come."""
+    if options.arm in ("random", "count-matched"):
+        lines = map(json.loads, pathlib.Path(options.record).read_text().splitlines())
+        same = {**vars(options), "arm": "motivation"}
+        recorded = next(line for line in lines if settings(line["settings"]) == settings(same))
+        packed = np.frombuffer(base64.b64decode(recorded["motivated_batches"]), "uint8")
+        flags = np.unpackbits(packed, count=steps).reshape(options.epochs, -1)
+        if options.arm == "random":
+            return km.RandomActivation(float(flags.mean()), seed=options.seed)
+        return km.Schedule.elsewhere(list(flags), seed=options.seed)
+    decides = km.LossTrend() if options.trend else km.LossStreak(options.k)
+    return decides if options.until == 1.0 else km.Between(decides, stop=round(options.until * steps))
+
+
+def settings(options: dict[str, Any]) -> dict[str, Any]:
+    """What decides the result of a run: not where files lie."""
+    kept = {name: value for name, value in options.items() if name not in ("record", "output")}
+    return kept | {"data": pathlib.Path(options["data"]).stem}
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Trains, evaluates, prints and returns the line."""
+    options = parse(arguments)
+    x, y, x_test, y_test = load(options.data, options.examples, options.image_size)
+    x, y = x[: len(x) // options.batch * options.batch], y[: len(x) // options.batch * options.batch]
+    steps = len(x) // options.batch * options.epochs
+
+    def build(which: int) -> keras.Model:
+        keras.utils.set_random_seed(options.seed)  # the same start in every arm
+        return PAIRS[options.pair][which](x.shape[1:], int(y.max()) + 1, flip=options.data != "digits")
+
+    base, motivated = build(0), build(1)
+    flops = [km.count_flops(base), km.count_flops(motivated)]
+    alone = {"base": base, "motivated-alone": motivated}.get(options.arm)
+    pair = alone or km.MotivatedModel(base, motivated, extension=options.extension, statistics=options.statistics)
+    rate = keras.optimizers.schedules.CosineDecay(options.rate or (0.1 if options.optimizer == "sgd" else 1e-3), steps)
+    optimizer = (
+        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        if options.optimizer == "sgd"
+        else keras.optimizers.AdamW(rate, weight_decay=0.05)
+    )
+    extra: dict[str, Any] = {}
+    if not alone:
+        weights = BATCHES[options.motivated_batch]
+        weights = (sum(weights), 0.0) if options.arm == "base-weighted" else weights
+        extra = {"motivation": condition(options, steps), "motivated_batch": weights}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    pair.compile(optimizer, loss, metrics=["accuracy"], **extra)
+    record = None if alone else km.MotivationHistory()
+    keras.utils.set_random_seed(options.seed)  # the same order of the data
+    start = time.perf_counter()
+    pair.fit(x, y, batch_size=options.batch, epochs=options.epochs, verbose=0, callbacks=[record] if record else None)
+    seconds = time.perf_counter() - start
+
+    trained = {"base": alone if options.arm == "base" else None, "motivated": alone if options.arm != "base" else None}
+    if not alone:
+        trained = {"base": pair.base, "motivated": None if options.arm == "base-weighted" else pair.motivated}
+    accuracies = {name: accuracy(model, x, x_test, y_test) for name, model in trained.items() if model}
+    line = {
+        "settings": settings(vars(options)),
+        "accuracy": {name: found[0] for name, found in accuracies.items()},
+        "accuracy_recalibrated": {name: found[1] for name, found in accuracies.items()},
+        "share": 1.0 if options.arm == "motivated-alone" else float(record.motivated.mean()) if record else 0.0,
+        "motivated_batches": base64.b64encode(np.packbits(record.motivated).tobytes()).decode() if record else None,
+        "forward_flops": flops,
+        "cost_to_motivated": cost(pair, flops, options.arm),
+        "fit_seconds": round(seconds, 1),
+        "backend": keras.backend.backend(),
+        "device": device(),
+        "versions": {name: version(name) for name in ("keras", "keras-motivation", keras.backend.backend(), "numpy")},
+    }
+    print(json.dumps(line))
+    if options.output:
+        with open(options.output, "a") as file:
+            file.write(json.dumps(line) + "\n")
+    return line
+
+
+def accuracy(model: keras.Model, x: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> tuple[float, float]:
+    """Test accuracy as trained, and with batch norm recalibrated on 4096 training images."""
+
+    def measure() -> float:
+        logits = model.predict(x_test, batch_size=500, verbose=0)
+        return float((logits.argmax(-1) == y_test).mean())
+
+    before = measure()
+    km.recalibrate_batch_norm(model, [x[i : i + 512] for i in range(0, min(len(x), 4096), 512)])
+    return before, measure()
+
+
+def cost(pair: keras.Model, flops: list[int], arm: str) -> float:
+    """Training FLOPs relative to training the motivated model alone."""
+    if isinstance(pair, km.MotivatedModel):
+        return pair.training_cost().relative_to_motivated
+    return flops[0] / flops[1] if arm == "base" else 1.0
+
+
+def device() -> str:
+    """What the run ran on."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    return keras.distribution.list_devices()[0]
+
+
+if __name__ == "__main__":
+    main()

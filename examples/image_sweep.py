@@ -1,0 +1,88 @@
+"""All arms of an image experiment over seeds, one process a run; starts where it stopped.
+
+    KERAS_BACKEND=torch python examples/image_sweep.py --output runs.jsonl --seeds 5 --jobs 2 -- --data digits
+
+Arguments after `--` go to `image_classification.py` as they are. Runs that stand in the output file are not repeated.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from image_classification import parse, settings
+
+SCRIPT = pathlib.Path(__file__).with_name("image_classification.py")
+KS, STATISTICS = ("1", "2", "3"), ("private", "shared")
+# The arms of the paper, and its setting among them; then what might do better, each with its control.
+GROUPS: dict[str, list[list[str]]] = {
+    "paper": [
+        ["--arm", "base"],
+        ["--arm", "motivated-alone"],
+        *(["--k", k, "--statistics", statistics] for k in KS for statistics in STATISTICS),
+        *(["--k", k, "--statistics", "shared", "--extension", "random"] for k in ("1", "2")),
+        ["--k", "2", "--extension", "random"],
+        ["--arm", "random"],
+        ["--arm", "count-matched"],
+    ],
+    "remedies": [
+        ["--trend"],
+        ["--k", "1", "--until", "0.5"],
+        ["--trend", "--until", "0.5"],
+        *(["--k", "1", "--motivated-batch", kind] for kind in ("joint", "average")),
+        ["--trend", "--motivated-batch", "joint"],
+        ["--arm", "base-weighted", "--k", "1", "--motivated-batch", "joint"],
+        ["--arm", "random", "--k", "1", "--motivated-batch", "joint"],
+    ],
+}
+
+
+def runs(groups: Sequence[str], seeds: int, common: list[str]) -> Iterator[list[list[str]]]:
+    """Lists of runs that may go side by side: of each seed first those that the others go by."""
+    for seed in range(seeds):
+        arms = [[*common, *arm, "--seed", str(seed)] for group in groups for arm in GROUPS[group]]
+        follow = [arm for arm in arms if parse(arm).arm in ("random", "count-matched")]
+        needed = [[*arm, "--arm", "motivation"] for arm in follow]
+        yield [arm for arm in [*arms, *needed] if arm not in follow]
+        yield follow
+
+
+def main() -> None:
+    """Runs what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="file of JSON lines")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=["paper"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side; with several, one thread each")
+    parser.add_argument("common", nargs="*", help="arguments of every run, after --")
+    options = parser.parse_args()
+    options.output.touch()
+    environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if options.jobs > 1 else {})}
+
+    def run(arguments: list[str]) -> None:
+        command = [sys.executable, str(SCRIPT), *arguments, "--record", str(options.output)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+        with options.output.open("a") as file:
+            file.write(done.stdout.strip().splitlines()[-1] + "\n")
+        print(" ".join(arguments), flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for batch in runs(options.groups, options.seeds, options.common):
+            done = [json.loads(line)["settings"] for line in options.output.read_text().splitlines()]
+            missing = []
+            for arguments in batch:
+                wanted = settings(vars(parse(arguments)))
+                if wanted not in done:
+                    done.append(wanted)
+                    missing.append(arguments)
+            list(pool.map(run, missing))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Callbacks for `fit`: which model trained when, at what loss, at what cost."""
+
+import collections
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_motivation.motivated_model import MotivatedModel
+
+
+class MotivationHistory(keras.callbacks.Callback):
+    """Records for every batch its loss and whether it was motivated, and logs what training costs.
+
+    The batches are noted on the device and fetched every `every` batches and at the end of an epoch, so recording
+    costs no transfer a batch. The logs, and so `history.history`, get `cost_to_base` and `cost_to_motivated`: FLOPs of
+    the epoch relative to training one model alone on the same data. `MotivatedModel.training_cost` has the whole.
+
+    Args:
+        limit: How many batches are kept, the last ones; 5 bytes each.
+        every: After how many batches, at most, they are fetched.
+        input_shape: Shape of one example, as in `count_flops`, for models that leave axes open.
+        log_dir: Folder to which TensorBoard scalars go, `batch/loss` and `batch/motivated`, whenever batches are
+            fetched. (`keras.callbacks.TensorBoard` writes what the logs have by epoch.) Needs the package tensorboard.
+
+    Attributes:
+        losses: Array of shape `(batches,)`, float32: the loss of each batch, of whichever model trained.
+        motivated: Array of shape `(batches,)`, bool.
+        epochs: For each epoch its array of flags, as `Schedule.elsewhere` takes them.
+
+    Raises:
+        ValueError: If `limit` or `every` is below 1; before training, if the FLOPs cannot be counted.
+        TypeError: If the model is no `MotivatedModel`.
+        ImportError: If `log_dir` is given and tensorboard is not installed.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> import keras_motivation as km
+    >>> def mlp(width):
+    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(1)])
+    >>> model = km.MotivatedModel(mlp(2), mlp(3))
+    >>> model.compile("sgd", "mse", motivation=km.Schedule([False, False, True, False]))
+    >>> record = km.MotivationHistory()
+    >>> logs = model.fit(np.ones((16, 4)), np.ones((16, 1)), batch_size=4, verbose=0, callbacks=[record]).history
+    >>> record.motivated.tolist(), record.losses.shape
+    ([False, False, True, False], (4,))
+    >>> round(logs["cost_to_motivated"][0], 3), round(logs["cost_to_base"][0], 3)
+    (0.75, 1.125)
+    """
+
+    def __init__(self, limit: int = 1_000_000, every: int = 512, input_shape: Any = None, log_dir: Any = None) -> None:
+        super().__init__()
+        for name, value in (("limit", limit), ("every", every)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"Argument `{name}` must be an integer of at least 1. Received: {name}={value!r}")
+        self.limit, self.every, self.input_shape = limit, every, input_shape
+        self._chunks: collections.deque[tuple[int, np.ndarray, np.ndarray]] = (
+            collections.deque()
+        )  # epoch, losses, flags
+        self._epoch = self._pending = self._batches = 0
+        self._scalars = None if log_dir is None else _scalar_writer(log_dir)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of each batch, of whichever model trained."""
+        return np.concatenate([np.empty(0, "float32"), *(losses for _, losses, _ in self._chunks)])
+
+    @property
+    def motivated(self) -> np.ndarray:
+        """Whether each batch was motivated."""
+        return np.concatenate([np.empty(0, bool), *(motivated for _, _, motivated in self._chunks)])
+
+    @property
+    def epochs(self) -> list[np.ndarray]:
+        """The flags of each epoch."""
+        found: dict[int, list[np.ndarray]] = {}
+        for epoch, _, motivated in self._chunks:
+            found.setdefault(epoch, []).append(motivated)
+        return [np.concatenate(chunks) for chunks in found.values()]
+
+    def set_model(self, model: Any) -> None:
+        """Keras hands over the model here, before it makes the training function."""
+        if not isinstance(model, MotivatedModel):
+            raise TypeError(f"`MotivationHistory` records the training of a `MotivatedModel`. Received: {model!r}")
+        super().set_model(model)
+        self._record = model.record_batches(self.every + model.steps_per_execution, self.input_shape)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Forgets what others have recorded since."""
+        self._record.read()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """A new list of flags begins."""
+        self._epoch, self._pending = self._epoch + 1, 0
+
+    # Not at the batch's end: Keras would fetch the logs of every batch for a callback that has that method.
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Fetches what is pending once it is enough."""
+        if self._pending >= self.every:
+            self._fetch()
+        self._pending += self.model.steps_per_execution
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Fetches the rest."""
+        self._fetch()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Fetches what is left of an epoch that did not end."""
+        self._fetch()
+
+    def _fetch(self) -> None:
+        self.model.attach_state()
+        losses, motivated = self._record.read()
+        self._chunks.append((self._epoch, losses, motivated))
+        self._pending = 0
+        self._write(losses, motivated)
+        surplus = sum(len(chunk[1]) for chunk in self._chunks) - self.limit
+        while surplus > 0:
+            epoch, losses, motivated = self._chunks.popleft()
+            if surplus < len(losses):
+                self._chunks.appendleft((epoch, losses[surplus:], motivated[surplus:]))
+            surplus -= len(losses)
+
+    def _write(self, losses: np.ndarray, motivated: np.ndarray) -> None:
+        first, self._batches = self._batches, self._batches + len(losses)
+        if self._scalars is None:
+            return
+        for step, (loss, flag) in enumerate(zip(losses, motivated), start=first):
+            self._scalars.add_scalar("batch/loss", float(loss), step)
+            self._scalars.add_scalar("batch/motivated", float(flag), step)
+        self._scalars.flush()
+
+
+def _scalar_writer(log_dir: Any) -> Any:
+    try:
+        from tensorboard.summary import Writer
+    except ImportError as error:
+        raise ImportError("Argument `log_dir` needs the package tensorboard: pip install tensorboard") from error
+    return Writer(str(log_dir))

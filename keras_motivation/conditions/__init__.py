@@ -1,0 +1,77 @@
+"""Motivation conditions: from the course of the training loss to "is the next batch motivated?" (paper, 3.1)."""
+
+import re
+from typing import Any
+
+import keras
+
+from keras_motivation.conditions.base import PACKAGE, MotivationCondition
+from keras_motivation.conditions.controls import Always, Never, RandomActivation, Schedule
+from keras_motivation.conditions.loss_driven import Between, LossStreak, LossTrend
+
+__all__ = [
+    "PACKAGE",
+    "Always",
+    "Between",
+    "LossStreak",
+    "LossTrend",
+    "MotivationCondition",
+    "Never",
+    "RandomActivation",
+    "Schedule",
+    "get",
+]
+
+BUILT_IN: dict[str, type[MotivationCondition]] = {
+    "loss_streak": LossStreak,
+    "loss_trend": LossTrend,
+    "always": Always,
+    "never": Never,
+    "random_activation": RandomActivation,
+}
+
+
+def get(identifier: Any) -> MotivationCondition:
+    """Makes a condition of what `compile(motivation=...)` accepts.
+
+    Args:
+        identifier: A `MotivationCondition`; a name ("loss_streak", "LossStreak", or the registered name of your own
+            class, "package>Class"); or a config from `keras.saving.serialize_keras_object`.
+
+    Returns:
+        The condition: the instance itself, or a new one.
+
+    Raises:
+        ValueError: If a name is unknown or needs arguments.
+        TypeError: If `identifier` is of another type.
+
+    Example:
+
+    >>> import keras_motivation as km
+    >>> km.conditions.get("loss_streak").k
+    2
+    """
+    if isinstance(identifier, MotivationCondition):
+        return identifier
+    if isinstance(identifier, str):
+        snake_case = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", identifier).lower()
+        found = keras.saving.get_registered_object(identifier) or BUILT_IN.get(snake_case)
+        if not (isinstance(found, type) and issubclass(found, MotivationCondition)):
+            raise ValueError(
+                f"Argument `motivation` must name one of {sorted(BUILT_IN)} or a registered `MotivationCondition`. "
+                f"Received: motivation={identifier!r}"
+            )
+        try:
+            return found()
+        except TypeError as error:
+            raise ValueError(
+                f"The condition {identifier!r} needs arguments; pass an instance, for example "
+                f"`motivation={found.__name__}(...)`. Received: motivation={identifier!r} ({error})"
+            ) from error
+    condition = keras.saving.deserialize_keras_object(identifier) if isinstance(identifier, dict) else identifier
+    if not isinstance(condition, MotivationCondition):
+        raise TypeError(
+            "Argument `motivation` must be a `MotivationCondition`, the name of one, or its config. "
+            f"Received: motivation={identifier!r} (of type {type(identifier).__name__})"
+        )
+    return condition

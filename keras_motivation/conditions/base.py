@@ -1,0 +1,122 @@
+"""What every motivation condition is: a memory, and a decision after each batch."""
+
+import warnings
+from typing import Any
+
+import keras
+from keras import ops
+
+PACKAGE = "keras_motivation"
+
+
+class MotivationCondition(keras.layers.Layer):
+    """Decides after each batch whether the next one is motivated. Subclass it to write your own.
+
+    A subclass creates its memory with `add_state` in `__init__` and implements `update(loss)`. The memory survives
+    epochs, validation, recompiling with the same condition, and saving. `update` runs inside the compiled training
+    step: write it with `keras.ops`, without Python branches on tensors.
+
+    A condition belongs to one pair: two pairs that are compiled with the same instance share its memory.
+
+    The attribute `motivated` is a boolean `keras.Variable` of shape `()`: whether the next batch is motivated.
+
+    Args:
+        motivated: Whether the very first batch is motivated. Defaults to `False`.
+        **kwargs: `name` and `dtype`, as in `keras.layers.Layer`.
+
+    Source: paper, section 3.1 (the condition), and its summaries (the falling loss).
+
+    Example:
+
+    >>> import keras
+    >>> import keras_motivation as km
+    >>> @keras.saving.register_keras_serializable("docs")
+    ... class EveryNth(km.MotivationCondition):
+    ...     def __init__(self, n, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.n = n
+    ...         self.count = self.add_state("count", 0, dtype="int32")
+    ...
+    ...     def update(self, loss):
+    ...         self.count.assign(self.count + 1)
+    ...         return self.count % self.n == 0
+    ...
+    ...     def get_config(self):
+    ...         return {**super().get_config(), "n": self.n}
+    >>> condition = EveryNth(2)
+    >>> [bool(condition.observe(1.0)) for _ in range(4)]
+    [False, True, False, True]
+    """
+
+    def __init__(self, *, motivated: bool = False, **kwargs: Any) -> None:
+        kwargs.pop("trainable", None)
+        super().__init__(trainable=False, **kwargs)
+        self.motivated = self.add_state("motivated", motivated, dtype="bool")
+
+    def add_state(self, name: str, initial: Any, dtype: str | None = None) -> Any:
+        """Creates a scalar of memory.
+
+        Args:
+            name: Name of the variable.
+            initial: Its value before the first batch.
+            dtype: Its dtype; `None` means `keras.config.floatx()`, the dtype of losses.
+
+        Returns:
+            A non-trainable `keras.Variable` of shape `()`.
+        """
+
+        def initializer(shape: Any, dtype: Any = None) -> Any:
+            return ops.full(shape, initial, dtype=dtype)
+
+        dtype = dtype or keras.config.floatx()
+        return self.add_weight(
+            shape=(), initializer=initializer, dtype=dtype, trainable=False, autocast=False, name=name
+        )
+
+    def update(self, loss: Any) -> Any:
+        """Takes the loss of the batch just trained and returns whether the next one is motivated.
+
+        Args:
+            loss: Scalar tensor: the loss that was minimised (mean over the batch, penalties included), of whichever
+                model trained.
+
+        Returns:
+            Scalar boolean tensor.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `update(loss)`.")
+
+    def observe(self, loss: Any) -> Any:
+        """Calls `update` and stores the decision. A NaN or infinite loss never starts or sustains motivation.
+
+        Args:
+            loss: Scalar: the batch's loss.
+
+        Returns:
+            Scalar boolean tensor: whether the next batch is motivated.
+        """
+        loss = ops.convert_to_tensor(loss)
+        decision = ops.logical_and(ops.isfinite(loss), self.update(loss))
+        self.motivated.assign(decision)
+        return decision
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the memory, random seeds included, which Keras leaves out."""
+        for i, variable in enumerate(self.variables):
+            store[str(i)] = ops.convert_to_numpy(variable.value)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the memory. A file without any (of a pair that was not compiled) leaves it as it is, and warns.
+
+        Raises:
+            ValueError: If the file holds the memory of another condition; nothing is changed then.
+        """
+        if not store.keys():
+            warnings.warn(f"The file holds no memory of the motivation condition '{self.name}'.", stacklevel=2)
+            return
+        if len(store.keys()) != len(self.variables):
+            raise ValueError(
+                f"The file must hold {len(self.variables)} variables for the motivation condition '{self.name}' "
+                f"({', '.join(v.name for v in self.variables)}). Received: {len(store.keys())}"
+            )
+        for i, variable in enumerate(self.variables):
+            variable.assign(store[str(i)])

@@ -1,0 +1,162 @@
+"""Conditions that follow the course of the training loss."""
+
+import operator
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_motivation.conditions.base import PACKAGE, MotivationCondition
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LossStreak(MotivationCondition):
+    """The paper's condition: the next batch is motivated when the loss fell `k` batches in a row.
+
+    Motivation ends with the first batch whose loss does not fall; an equal loss is no fall. Neither a motivated batch
+    nor the end of an epoch resets the streak. If successive losses were pure noise, a share of 1/(k+1)! of the batches
+    would be motivated: 50 %, 16.7 %, 4.2 % for k = 1, 2, 3.
+
+    Args:
+        k: How many falls in a row it takes; at least 1.
+        smoothing: Weight of the past, in [0, 1), in the running mean whose falls are counted. 0, the paper's, counts
+            those of the loss itself; with 0.9 the mean falls wherever a loss is below it, and motivation comes in
+            spells.
+        **kwargs: `name` and `dtype`.
+
+    Raises:
+        ValueError: If `k` is not an integer of at least 1, or `smoothing` no number in [0, 1).
+
+    Source: paper, section 3.1, and its summaries; smoothing is ours.
+
+    Example:
+
+    >>> import keras_motivation as km
+    >>> condition = km.LossStreak(k=2)
+    >>> [bool(condition.observe(loss)) for loss in [3.0, 2.0, 1.0, 0.5, 0.5]]
+    [False, False, True, True, False]
+    """
+
+    def __init__(self, k: int = 2, smoothing: float = 0.0, **kwargs: Any) -> None:
+        k = _at_least("k", k, 1)
+        if isinstance(smoothing, bool) or not isinstance(smoothing, (int, float)) or not 0 <= smoothing < 1:
+            raise ValueError(f"Argument `smoothing` must be a number in [0, 1). Received: smoothing={smoothing!r}")
+        super().__init__(**kwargs)
+        self.k = k
+        self.smoothing = float(smoothing)
+        self.streak = self.add_state("streak", 0, dtype="int32")
+        # NaN compares as "not fallen", so it stands for "no loss to compare with" at the start and after a bad batch.
+        self.previous = self.add_state("previous", float("nan"))
+
+    def update(self, loss: Any) -> Any:
+        loss = ops.cast(loss, self.previous.dtype)
+        if self.smoothing:
+            loss = _running_mean(self.previous.value, loss, 1 - self.smoothing)
+        fell = loss < self.previous
+        self.streak.assign(ops.where(fell, self.streak + 1, 0))
+        self.previous.assign(ops.where(ops.isfinite(loss), loss, ops.full_like(loss, float("nan"))))
+        return self.streak >= self.k
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "k": self.k, "smoothing": self.smoothing}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LossTrend(MotivationCondition):
+    """The next batch is motivated while the loss of late is below that of before: motivation comes in spells.
+
+    Two running means of the loss are compared, a fast and a slow one. Single batch losses are mostly noise, in which
+    `LossStreak` finds falls as often as chance puts them there; the means hear the trend, and hold a decision for a
+    while, as the paper's "temporary state" suggests.
+
+    Args:
+        fast: Span of the fast mean, in batches; at least 1. A loss has the weight `1 / fast` when it enters.
+        slow: Span of the slow mean, in batches; more than `fast`.
+        **kwargs: `name` and `dtype`.
+
+    Raises:
+        ValueError: If the spans are not integers with 1 <= fast < slow.
+
+    Source: ours; the paper's trigger is `LossStreak`.
+
+    Example:
+
+    >>> import keras_motivation as km
+    >>> condition = km.LossTrend(fast=1, slow=4)
+    >>> [bool(condition.observe(loss)) for loss in [4.0, 3.0, 3.5, 2.0, 3.9]]
+    [False, True, True, True, False]
+    """
+
+    def __init__(self, fast: int = 8, slow: int = 64, **kwargs: Any) -> None:
+        fast = _at_least("fast", fast, 1)
+        slow = _at_least("slow", slow, fast + 1)
+        super().__init__(**kwargs)
+        self.fast, self.slow = fast, slow
+        self.fast_mean = self.add_state("fast_mean", float("nan"))
+        self.slow_mean = self.add_state("slow_mean", float("nan"))
+
+    def update(self, loss: Any) -> Any:
+        loss = ops.cast(loss, self.fast_mean.dtype)
+        for mean, span in ((self.fast_mean, self.fast), (self.slow_mean, self.slow)):
+            # A bad loss leaves the means as they are.
+            mean.assign(ops.where(ops.isfinite(loss), _running_mean(mean.value, loss, 1 / span), mean.value))
+        return self.fast_mean < self.slow_mean.value
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "fast": self.fast, "slow": self.slow}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Between(MotivationCondition):
+    """Another condition, heeded only in a part of the training: after a warm-up, or not in the last part.
+
+    Args:
+        condition: The `MotivationCondition` that decides in between. It hears all losses.
+        start: Number of the first batch, counted from 0 over all epochs, that may be motivated.
+        stop: Number of the batch from which on none is motivated any more; `None` never stops.
+        **kwargs: `name` and `dtype`.
+
+    Raises:
+        TypeError: If `condition` is no condition.
+        ValueError: If `start` and `stop` are not integers with 0 <= start < stop.
+
+    Source: ours, after NetAug (arXiv 2110.08890), which stops widening in the second half.
+
+    Example:
+
+    >>> import keras_motivation as km
+    >>> condition = km.Between(km.Always(), start=1, stop=3)
+    >>> [bool(condition.motivated.value), *(bool(condition.observe(1.0)) for _ in range(4))]
+    [False, True, True, False, False]
+    """
+
+    def __init__(self, condition: Any, start: int = 0, stop: int | None = None, **kwargs: Any) -> None:
+        if isinstance(condition, dict):  # as `get_config` wrote it
+            condition = keras.saving.deserialize_keras_object(condition)
+        if not isinstance(condition, MotivationCondition):
+            raise TypeError(f"Argument `condition` must be a `MotivationCondition`. Received: condition={condition!r}")
+        start = _at_least("start", start, 0)
+        stop = None if stop is None else _at_least("stop", stop, start + 1)
+        super().__init__(motivated=bool(condition.motivated.value) and start == 0, **kwargs)
+        self.condition, self.start, self.stop = condition, start, stop
+        self.batches = self.add_state("batches", 0, dtype="int32")
+
+    def update(self, loss: Any) -> Any:
+        self.batches.assign(self.batches + 1)
+        decision = ops.logical_and(self.condition.observe(loss), self.batches >= self.start)
+        return decision if self.stop is None else ops.logical_and(decision, self.batches < self.stop)
+
+    def get_config(self) -> dict[str, Any]:
+        condition = keras.saving.serialize_keras_object(self.condition)
+        return {**super().get_config(), "condition": condition, "start": self.start, "stop": self.stop}
+
+
+def _running_mean(mean: Any, loss: Any, weight: float) -> Any:
+    """The mean with a new loss in it; NaN stands for a mean of nothing."""
+    return ops.where(ops.isnan(mean), loss, mean + weight * (loss - mean))
+
+
+def _at_least(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
+        raise ValueError(f"Argument `{name}` must be an integer of at least {least}. Received: {name}={value!r}")
+    return operator.index(value)

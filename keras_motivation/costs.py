@@ -1,0 +1,103 @@
+"""What training has cost, in FLOPs, and what it would have cost to train one of the two models alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+# A backward pass takes two products of the size of the forward one: for the inputs' gradient and for the weights'.
+PASSES = 3
+CARRY = 2**30
+
+
+class TrainedExamples(keras.layers.Layer):
+    """Counts on the device how many examples base batches and motivated batches have trained on. Saved with the pair.
+
+    Integers of 32 bits are all that every backend has, so the counts are kept in two digits.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trainable=False, **kwargs)
+        self.low, self.high = (
+            self.add_weight(shape=(2,), initializer="zeros", dtype="int32", trainable=False, autocast=False, name=name)
+            for name in ("low", "high")
+        )
+
+    def count(self, motivated: bool, examples: Any) -> None:
+        """Adds the examples of a batch, in the training step."""
+        here = ops.convert_to_tensor([not motivated, motivated])
+        self.low.assign(self.low + ops.where(here, ops.cast(examples, "int32"), 0))
+
+    def carry(self) -> None:
+        """Moves what has gathered in the low digit on; called once an epoch, outside of the step."""
+        self.high.assign(self.high + self.low.value // CARRY)
+        self.low.assign(self.low.value % CARRY)
+
+    def result(self) -> tuple[int, int]:
+        """Examples of base batches and of motivated batches."""
+        low, high = (ops.convert_to_numpy(v.value) for v in (self.low, self.high))
+        base, motivated = (CARRY * int(h) + int(n) for h, n in zip(high, low))
+        return base, motivated
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What training a pair has cost so far; returned by `MotivatedModel.training_cost`.
+
+    FLOPs are 2 x multiply-adds, 3 times the forward pass: one forward, two backward.
+
+    Attributes:
+        flops: FLOPs of the whole training so far.
+        examples: How many examples base batches and motivated batches have trained on.
+        flops_per_example: FLOPs of training on one example, in a base batch and in a motivated batch.
+        base_alone: FLOPs of training the base alone on as many examples.
+        motivated_alone: FLOPs of training the motivated model alone on as many examples.
+
+    Example:
+
+    >>> import keras_motivation as km
+    >>> cost = km.TrainingCost(
+    ...     flops=900, examples=(5, 5), flops_per_example=(60, 120), base_alone=600, motivated_alone=1200
+    ... )
+    >>> cost.relative_to_base, cost.relative_to_motivated
+    (1.5, 0.75)
+    """
+
+    flops: int
+    examples: tuple[int, int]
+    flops_per_example: tuple[int, int]
+    base_alone: int
+    motivated_alone: int
+
+    @property
+    def relative_to_base(self) -> float:
+        """Cost relative to training the base alone; NaN before any training."""
+        return self.flops / self.base_alone if self.base_alone else float("nan")
+
+    @property
+    def relative_to_motivated(self) -> float:
+        """Cost relative to training the motivated model alone; NaN before any training."""
+        return self.flops / self.motivated_alone if self.motivated_alone else float("nan")
+
+
+def training_cost(forward: tuple[int, int], weights: tuple[float, float], examples: tuple[int, int]) -> TrainingCost:
+    """Puts together what training has cost.
+
+    Args:
+        forward: FLOPs of the base's and of the motivated model's forward pass on one example.
+        weights: Of the two models' losses on a motivated batch; a model of weight zero does not run.
+        examples: Trained in base batches and in motivated batches.
+
+    Returns:
+        The cost.
+    """
+    base = PASSES * forward[0]
+    motivated = PASSES * sum(cost for cost, weight in zip(forward, weights) if weight)
+    return TrainingCost(
+        flops=base * examples[0] + motivated * examples[1],
+        examples=examples,
+        flops_per_example=(base, motivated),
+        base_alone=base * sum(examples),
+        motivated_alone=PASSES * forward[1] * sum(examples),
+    )

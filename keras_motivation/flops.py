@@ -1,0 +1,89 @@
+"""What a forward pass costs: the same number on every backend."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_motivation import _keras
+from keras_motivation._backend.flops import forward_flops
+from keras_motivation.entries import check_built
+
+
+def count_flops(model: keras.Model, input_shape: Any = None) -> int:
+    """Counts the FLOPs of a model's forward pass on one example.
+
+    That is 2 x multiply-adds of convolutions and matrix products, as it runs in inference. All else (norms,
+    activations, pooling, resizing, lookups) counts as nothing, as is usual in the literature. Padding counts as data.
+
+    Args:
+        model: A built Keras model.
+        input_shape: Shape of one example, without the batch axis, nested as the model's inputs are. `None` takes it
+            from the model, which must then not leave an axis open.
+
+    Returns:
+        FLOPs, an integer. Papers that count multiply-adds print half of it.
+
+    Raises:
+        ValueError: If the model is not built, its shape of inputs is open or not known, `input_shape` does not fit, or
+            a loop in the model has no fixed length.
+
+    Example:
+
+    >>> import keras
+    >>> import keras_motivation as km
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    >>> km.count_flops(model)
+    64
+    """
+    check_built("model", model)
+    inputs = _one_example(model, input_shape)
+    flash = keras.config.is_flash_attention_enabled()
+    keras.config.disable_flash_attention()
+    try:
+        kwargs = {"training": False} if _keras.takes_training(model) else {}
+        return int(forward_flops(model, inputs, **kwargs))
+    finally:
+        if flash is not False:
+            keras.config.enable_flash_attention()
+
+
+def _one_example(model: keras.Model, input_shape: Any) -> Any:
+    """A batch of one for the model, nested as its inputs are."""
+    specs = _keras.inputs_struct(model)
+    known = None if specs is None else [tuple(spec.shape[1:]) for spec in keras.tree.flatten(specs)]
+    if input_shape is None:
+        if known is None or any(size is None for shape in known for size in shape):
+            raise ValueError(
+                f"Argument `input_shape` must be given for model '{model.name}', whose inputs "
+                f"{'are not known' if known is None else f'leave axes open: {known}'}. Received: input_shape=None"
+            )
+        shapes = known
+    else:
+        shapes = list(_flat_shapes(input_shape))
+        if known is None and len(shapes) == 1:
+            specs, known = keras.KerasTensor((None, *shapes[0])), shapes
+        if known is None or len(shapes) != len(known) or not all(map(_fits, shapes, known)):
+            raise ValueError(
+                "Argument `input_shape` must be the shape of one example, without the batch axis, nested as the inputs "
+                f"of model '{model.name}'{'' if known is None else f': {known}'}. Received: input_shape={input_shape}"
+            )
+    dtypes = [keras.backend.standardize_dtype(spec.dtype) for spec in keras.tree.flatten(specs)]
+    return keras.tree.pack_sequence_as(specs, [ops.zeros((1, *s), dtype=d) for s, d in zip(shapes, dtypes)])
+
+
+def _flat_shapes(nested: Any) -> Iterator[tuple[Any, ...]]:
+    """The shapes in a structure of shapes, in the order in which Keras flattens it."""
+    if isinstance(nested, dict):
+        nested = [nested[key] for key in sorted(nested)]
+    elif not any(isinstance(part, (tuple, list, dict)) for part in nested):
+        yield tuple(nested)
+        return
+    for part in nested:
+        yield from _flat_shapes(part)
+
+
+def _fits(shape: tuple[Any, ...], known: tuple[Any, ...]) -> bool:
+    sizes = all(isinstance(size, int) and size > 0 for size in shape)
+    return sizes and len(shape) == len(known) and all(k in (None, size) for size, k in zip(shape, known))
