@@ -9,11 +9,12 @@ PYTEST_ARGS ?=
 TORCH := torch==2.13.0
 quickstart: export KERAS_BACKEND := $(KERAS_BACKEND)
 
-.PHONY: help quickstart test test-cv lint format clean $(BACKENDS:%=test-%)
+.PHONY: help quickstart test test-cv docs lint format clean $(BACKENDS:%=test-%)
 
 help:
 	@echo "make quickstart   train a nested pair on real images and write both models (KERAS_BACKEND=jax|tensorflow|torch)"
 	@echo "make test         the test suite under every backend; make test-jax and so on for one, test-cv for KerasCV"
+	@echo "make docs         the documentation site, in site/"
 	@echo "make lint         ruff and mypy;  make format to let ruff fix"
 
 $(BIN)/python:
@@ -56,6 +57,14 @@ $(BACKENDS:%=test-%): test-%: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.insta
 test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.installed-tensorflow
 	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m cv tests/test_keras_cv.py; done
 
+# Keras is imported for nothing: the pages' API reference is read off the source.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -66,4 +75,4 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) output site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,17 +22,16 @@ class Accounting:
         Raises:
             ValueError: If the FLOPs of a model cannot be counted.
 
-        Example:
-
-        >>> import keras, numpy as np
-        >>> import keras_motivation as km
-        >>> base, larger = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(n)]) for n in (2, 2)]
-        >>> model = km.MotivatedModel(base, larger)
-        >>> model.compile("sgd", "mse", motivation="never")
-        >>> history = model.fit(np.ones((16, 4)), np.ones((16, 2)), verbose=0)
-        >>> cost = model.training_cost()
-        >>> cost.examples, cost.flops, cost.relative_to_motivated
-        ((16, 0), 768, 1.0)
+        Examples:
+            >>> import keras, numpy as np
+            >>> import keras_motivation as km
+            >>> base, larger = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(n)]) for n in (2, 2)]
+            >>> model = km.MotivatedModel(base, larger)
+            >>> model.compile("sgd", "mse", motivation="never")
+            >>> history = model.fit(np.ones((16, 4)), np.ones((16, 2)), verbose=0)
+            >>> cost = model.training_cost()
+            >>> cost.examples, cost.flops, cost.relative_to_motivated
+            ((16, 0), 768, 1.0)
         """
         self.attach_state()
         weights = self._compiled_pair.motivated_batch

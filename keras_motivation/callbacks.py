@@ -33,20 +33,19 @@ class MotivationHistory(keras.callbacks.Callback):
         TypeError: If the model is no `MotivatedModel`.
         ImportError: If `log_dir` is given and tensorboard is not installed.
 
-    Example:
-
-    >>> import keras, numpy as np
-    >>> import keras_motivation as km
-    >>> def mlp(width):
-    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(1)])
-    >>> model = km.MotivatedModel(mlp(2), mlp(3))
-    >>> model.compile("sgd", "mse", motivation=km.Schedule([False, False, True, False]))
-    >>> record = km.MotivationHistory()
-    >>> logs = model.fit(np.ones((16, 4)), np.ones((16, 1)), batch_size=4, verbose=0, callbacks=[record]).history
-    >>> record.motivated.tolist(), record.losses.shape
-    ([False, False, True, False], (4,))
-    >>> round(logs["cost_to_motivated"][0], 3), round(logs["cost_to_base"][0], 3)
-    (0.75, 1.125)
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_motivation as km
+        >>> def mlp(width):
+        ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(1)])
+        >>> model = km.MotivatedModel(mlp(2), mlp(3))
+        >>> model.compile("sgd", "mse", motivation=km.Schedule([False, False, True, False]))
+        >>> record = km.MotivationHistory()
+        >>> logs = model.fit(np.ones((16, 4)), np.ones((16, 1)), batch_size=4, verbose=0, callbacks=[record]).history
+        >>> record.motivated.tolist(), record.losses.shape
+        ([False, False, True, False], (4,))
+        >>> round(logs["cost_to_motivated"][0], 3), round(logs["cost_to_base"][0], 3)
+        (0.75, 1.125)
     """
 
     def __init__(self, limit: int = 1_000_000, every: int = 512, input_shape: Any = None, log_dir: Any = None) -> None:

@@ -54,14 +54,13 @@ class TrainingCost:
         base_alone: FLOPs of training the base alone on as many examples.
         motivated_alone: FLOPs of training the motivated model alone on as many examples.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> cost = km.TrainingCost(
-    ...     flops=900, examples=(5, 5), flops_per_example=(60, 120), base_alone=600, motivated_alone=1200
-    ... )
-    >>> cost.relative_to_base, cost.relative_to_motivated
-    (1.5, 0.75)
+    Examples:
+        >>> import keras_motivation as km
+        >>> cost = km.TrainingCost(
+        ...     flops=900, examples=(5, 5), flops_per_example=(60, 120), base_alone=600, motivated_alone=1200
+        ... )
+        >>> cost.relative_to_base, cost.relative_to_motivated
+        (1.5, 0.75)
     """
 
     flops: int

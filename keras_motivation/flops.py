@@ -29,13 +29,12 @@ def count_flops(model: keras.Model, input_shape: Any = None) -> int:
         ValueError: If the model is not built, its shape of inputs is open or not known, `input_shape` does not fit, or
             a loop in the model has no fixed length.
 
-    Example:
-
-    >>> import keras
-    >>> import keras_motivation as km
-    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
-    >>> km.count_flops(model)
-    64
+    Examples:
+        >>> import keras
+        >>> import keras_motivation as km
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> km.count_flops(model)
+        64
     """
     check_built("model", model)
     inputs = _one_example(model, input_shape)

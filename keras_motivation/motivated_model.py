@@ -59,19 +59,18 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
 
     Source: paper, section 3.1 (the procedure) and 3.3 (the weights map).
 
-    Example:
-
-    >>> import keras, numpy as np
-    >>> import keras_motivation as km
-    >>> def mlp(width):
-    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, "relu"), keras.layers.Dense(1)])
-    >>> model = km.MotivatedModel(mlp(8), mlp(16))
-    >>> model.compile("sgd", "mse", motivation=km.LossStreak(k=1))
-    >>> history = model.fit(np.ones((32, 4)), np.ones((32, 1)), batch_size=4, epochs=2, verbose=0)
-    >>> sorted(history.history)
-    ['loss', 'motivated']
-    >>> model.motivated.predict(np.ones((2, 4)), verbose=0).shape
-    (2, 1)
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_motivation as km
+        >>> def mlp(width):
+        ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, "relu"), keras.layers.Dense(1)])
+        >>> model = km.MotivatedModel(mlp(8), mlp(16))
+        >>> model.compile("sgd", "mse", motivation=km.LossStreak(k=1))
+        >>> history = model.fit(np.ones((32, 4)), np.ones((32, 1)), batch_size=4, epochs=2, verbose=0)
+        >>> sorted(history.history)
+        ['loss', 'motivated']
+        >>> model.motivated.predict(np.ones((2, 4)), verbose=0).shape
+        (2, 1)
     """
 
     def __init__(

@@ -25,17 +25,16 @@ def plot_losses(record: MotivationHistory, ax: Any = None, window: int | None = 
         ImportError: If matplotlib is not installed.
         ValueError: If nothing was recorded.
 
-    Example:
-
-    >>> import keras, numpy as np
-    >>> import keras_motivation as km
-    >>> base, larger = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]) for _ in range(2)]
-    >>> model = km.MotivatedModel(base, larger)
-    >>> model.compile("sgd", "mse", motivation=km.LossStreak(k=1))
-    >>> record = km.MotivationHistory()
-    >>> history = model.fit(np.ones((64, 4)), np.ones((64, 1)), batch_size=4, verbose=0, callbacks=[record])
-    >>> km.plots.plot_losses(record).get_xlabel()
-    'batch'
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_motivation as km
+        >>> base, larger = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]) for _ in range(2)]
+        >>> model = km.MotivatedModel(base, larger)
+        >>> model.compile("sgd", "mse", motivation=km.LossStreak(k=1))
+        >>> record = km.MotivationHistory()
+        >>> history = model.fit(np.ones((64, 4)), np.ones((64, 1)), batch_size=4, verbose=0, callbacks=[record])
+        >>> km.plots.plot_losses(record).get_xlabel()
+        'batch'
     """
     losses, motivated = record.losses, record.motivated
     _check_recorded(losses)

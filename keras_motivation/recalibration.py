@@ -38,14 +38,13 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
 
     Source: slimmable networks (arXiv 1812.08928) and once-for-all (arXiv 1908.09791), which re-estimate so.
 
-    Example:
-
-    >>> import keras, numpy as np
-    >>> import keras_motivation as km
-    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
-    >>> km.recalibrate_batch_norm(model, [np.array([[1.0], [3.0]]), np.array([[5.0], [7.0]])])
-    >>> float(model.layers[0].moving_mean[0]), float(model.layers[0].moving_variance[0])
-    (4.0, 5.0)
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_motivation as km
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
+        >>> km.recalibrate_batch_norm(model, [np.array([[1.0], [3.0]]), np.array([[5.0], [7.0]])])
+        >>> float(model.layers[0].moving_mean[0]), float(model.layers[0].moving_variance[0])
+        (4.0, 5.0)
     """
     check_built("model", model)
     if hasattr(dataset, "shape"):

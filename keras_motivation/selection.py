@@ -42,16 +42,15 @@ def select_channels(
 
     Source: the criterion is that of filter pruning: Li et al., "Pruning Filters for Efficient ConvNets", 2017.
 
-    Example:
-
-    >>> import keras
-    >>> from keras_motivation.selection import select_channels
-    >>> def mlp(width):
-    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(2)])
-    >>> base, large = mlp(2), mlp(6)
-    >>> entries = select_channels(list(zip(base.weights, large.weights)), base, large, lambda b, m, axis: [1, 3])
-    >>> [None if index is None else [str(axis) for axis in index] for _, _, index in entries]
-    [['slice(None, None, None)', '[1 3]'], ['[1 3]'], ['[1 3]', 'slice(None, None, None)'], None]
+    Examples:
+        >>> import keras
+        >>> from keras_motivation.selection import select_channels
+        >>> def mlp(width):
+        ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(2)])
+        >>> base, large = mlp(2), mlp(6)
+        >>> entries = select_channels(list(zip(base.weights, large.weights)), base, large, lambda b, m, axis: [1, 3])
+        >>> [None if index is None else [str(axis) for axis in index] for _, _, index in entries]
+        [['slice(None, None, None)', '[1 3]'], ['[1 3]'], ['[1 3]', 'slice(None, None, None)'], None]
     """
     if not callable(select) and not (isinstance(select, str) and select in ("prefix", "importance")):
         raise ValueError(

@@ -1,5 +1,6 @@
 """What `summary` prints: of a pair, stage by stage; of a weights map, layer by layer. All within 80 columns."""
 
+import inspect
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,9 +99,18 @@ def _row(name: str, stage: Stage) -> str:
 
 
 def _described(motivation: Any) -> str:
-    every_layer_has = ("name", "trainable", "dtype")
-    arguments = {key: value for key, value in motivation.get_config().items() if key not in every_layer_has}
-    return f"{type(motivation).__name__}({', '.join(f'{key}={value}' for key, value in arguments.items())})"
+    """As one would write it, without the arguments that every layer has and those that are switched off."""
+    defaults = {name: p.default for name, p in inspect.signature(type(motivation).__init__).parameters.items()}
+    arguments = []
+    for key, value in motivation.get_config().items():
+        off = key in defaults and not defaults[key] and value == defaults[key]
+        if off or key in ("name", "trainable", "dtype"):
+            continue
+        if isinstance(value, dict):  # another condition's config
+            value = _described(getattr(motivation, key))
+        arguments.append(f"{key}={value}")
+    text = f"{type(motivation).__name__}({', '.join(arguments)})"
+    return text if len(text) <= 64 else f"{text[:60]}...)"
 
 
 def _growth(inner: int, outer: int) -> str:

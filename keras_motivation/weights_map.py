@@ -34,15 +34,14 @@ class WeightsMap:
 
     Source: paper, section 3.3.
 
-    Example:
-
-    >>> import keras
-    >>> import keras_motivation as km
-    >>> def mlp(width):
-    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(2)])
-    >>> weights_map = km.WeightsMap.infer(mlp(8), mlp(16))
-    >>> [(tuple(e.base.shape), tuple(e.motivated.shape)) for e in weights_map.entries]
-    [((4, 8), (4, 16)), ((8,), (16,)), ((8, 2), (16, 2)), ((2,), (2,))]
+    Examples:
+        >>> import keras
+        >>> import keras_motivation as km
+        >>> def mlp(width):
+        ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width), keras.layers.Dense(2)])
+        >>> weights_map = km.WeightsMap.infer(mlp(8), mlp(16))
+        >>> [(tuple(e.base.shape), tuple(e.motivated.shape)) for e in weights_map.entries]
+        [((4, 8), (4, 16)), ((8,), (16,)), ((8, 2), (16, 2)), ((2,), (2,))]
     """
 
     def __init__(self, base: keras.Model, motivated: keras.Model, entries: Iterable[Any]) -> None:
@@ -92,16 +91,15 @@ class WeightsMap:
             UserWarning: If nesting cannot be shown by numbers: new layers cannot be silenced, or no inputs can be made
                 up.
 
-        Example:
-
-        >>> import keras
-        >>> import keras_motivation as km
-        >>> def mlp(width):
-        ...     hidden = keras.layers.Dense(width, name="hidden")
-        ...     return keras.Sequential([keras.Input((8,)), hidden, keras.layers.Dense(2, name="head")])
-        >>> weights_map = km.WeightsMap.infer(mlp(8), mlp(16))
-        >>> round(weights_map.covered_share, 3), weights_map.verdict.nesting
-        (0.506, 'exact')
+        Examples:
+            >>> import keras
+            >>> import keras_motivation as km
+            >>> def mlp(width):
+            ...     hidden = keras.layers.Dense(width, name="hidden")
+            ...     return keras.Sequential([keras.Input((8,)), hidden, keras.layers.Dense(2, name="head")])
+            >>> weights_map = km.WeightsMap.infer(mlp(8), mlp(16))
+            >>> round(weights_map.covered_share, 3), weights_map.verdict.nesting
+            (0.506, 'exact')
         """
         check_built("base", base)
         check_built("motivated", motivated)
@@ -133,14 +131,14 @@ class WeightsMap:
         Raises:
             ValueError: If `x` is `None` and the models' inputs cannot be made up.
 
-        Example:
-
-        >>> import keras
-        >>> import keras_motivation as km
-        >>> def mlp(width):
-        ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, "relu"), keras.layers.Dense(2)])
-        >>> km.WeightsMap.infer(mlp(8), mlp(16)).verify().nesting
-        'exact'
+        Examples:
+            >>> import keras
+            >>> import keras_motivation as km
+            >>> def mlp(width):
+            ...     hidden = keras.layers.Dense(width, "relu")
+            ...     return keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(2)])
+            >>> km.WeightsMap.infer(mlp(8), mlp(16)).verify().nesting
+            'exact'
         """
         return Probe(self, x, seed).verdict()
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import Recorder, compiled, crossentropy, fit, images, mlp, numpy, pair_of, values, vectors
+from helpers import Recorder, compiled, crossentropy, fit, mlp, numpy, pair_of, values, vectors
 
 import keras_motivation as km
 
@@ -64,9 +64,9 @@ def test_the_condition_hears_the_base_in_a_joint_batch():
 @pytest.mark.parametrize("kwargs", [{}, {"jit_compile": True}, {"run_eagerly": True}])
 @pytest.mark.filterwarnings("default")  # Dynamo turns a warning inside its tracing into an internal error
 def test_joint_batches_train_both_models_on_shared_statistics(kwargs):
-    model = km.MotivatedModel(*pair_of("both"), statistics="shared")
+    model = km.MotivatedModel(*pair_of("both", mlp), statistics="shared")
     model.compile("adamw", crossentropy(), metrics=["accuracy"], motivation="always", motivated_batch="joint", **kwargs)
-    x, y = images(8, 8)
+    x, y = vectors(8, 8)
     losses = model.fit(x, y, epochs=4, batch_size=8, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
     results = model.evaluate(x, y, verbose=0, return_dict=True)

@@ -45,11 +45,10 @@ def get(identifier: Any) -> MotivationCondition:
         ValueError: If a name is unknown or needs arguments.
         TypeError: If `identifier` is of another type.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> km.conditions.get("loss_streak").k
-    2
+    Examples:
+        >>> import keras_motivation as km
+        >>> km.conditions.get("loss_streak").k
+        2
     """
     if isinstance(identifier, MotivationCondition):
         return identifier

@@ -26,26 +26,25 @@ class MotivationCondition(keras.layers.Layer):
 
     Source: paper, section 3.1 (the condition), and its summaries (the falling loss).
 
-    Example:
-
-    >>> import keras
-    >>> import keras_motivation as km
-    >>> @keras.saving.register_keras_serializable("docs")
-    ... class EveryNth(km.MotivationCondition):
-    ...     def __init__(self, n, **kwargs):
-    ...         super().__init__(**kwargs)
-    ...         self.n = n
-    ...         self.count = self.add_state("count", 0, dtype="int32")
-    ...
-    ...     def update(self, loss):
-    ...         self.count.assign(self.count + 1)
-    ...         return self.count % self.n == 0
-    ...
-    ...     def get_config(self):
-    ...         return {**super().get_config(), "n": self.n}
-    >>> condition = EveryNth(2)
-    >>> [bool(condition.observe(1.0)) for _ in range(4)]
-    [False, True, False, True]
+    Examples:
+        >>> import keras
+        >>> import keras_motivation as km
+        >>> @keras.saving.register_keras_serializable("docs")
+        ... class EveryNth(km.MotivationCondition):
+        ...     def __init__(self, n, **kwargs):
+        ...         super().__init__(**kwargs)
+        ...         self.n = n
+        ...         self.count = self.add_state("count", 0, dtype="int32")
+        ...
+        ...     def update(self, loss):
+        ...         self.count.assign(self.count + 1)
+        ...         return self.count % self.n == 0
+        ...
+        ...     def get_config(self):
+        ...         return {**super().get_config(), "n": self.n}
+        >>> condition = EveryNth(2)
+        >>> [bool(condition.observe(1.0)) for _ in range(4)]
+        [False, True, False, True]
     """
 
     def __init__(self, *, motivated: bool = False, **kwargs: Any) -> None:

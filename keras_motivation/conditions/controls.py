@@ -14,11 +14,10 @@ from keras_motivation.conditions.base import PACKAGE, MotivationCondition
 class Always(MotivationCondition):
     """Every batch is motivated, the first too: trains the motivated model as `motivated.fit` would.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> bool(km.Always().motivated.value)
-    True
+    Examples:
+        >>> import keras_motivation as km
+        >>> bool(km.Always().motivated.value)
+        True
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -32,11 +31,10 @@ class Always(MotivationCondition):
 class Never(MotivationCondition):
     """No batch is motivated: trains the base as `base.fit` would.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> bool(km.Never().observe(1.0))
-    False
+    Examples:
+        >>> import keras_motivation as km
+        >>> bool(km.Never().observe(1.0))
+        False
     """
 
     def update(self, loss: Any) -> Any:
@@ -57,12 +55,11 @@ class RandomActivation(MotivationCondition):
 
     Source: paper, section 4.4.1, ablation A.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> condition = km.RandomActivation(probability=1.0, seed=0)
-    >>> bool(condition.observe(1.0))
-    True
+    Examples:
+        >>> import keras_motivation as km
+        >>> condition = km.RandomActivation(probability=1.0, seed=0)
+        >>> bool(condition.observe(1.0))
+        True
     """
 
     def __init__(self, probability: float, seed: int | None = None, **kwargs: Any) -> None:
@@ -97,12 +94,11 @@ class Schedule(MotivationCondition):
 
     Source: paper, section 4.4.1, ablation B, with `Schedule.elsewhere`.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> condition = km.Schedule([False, True, True])
-    >>> [bool(condition.motivated.value), *(bool(condition.observe(1.0)) for _ in range(3))]
-    [False, True, True, False]
+    Examples:
+        >>> import keras_motivation as km
+        >>> condition = km.Schedule([False, True, True])
+        >>> [bool(condition.motivated.value), *(bool(condition.observe(1.0)) for _ in range(3))]
+        [False, True, True, False]
     """
 
     def __init__(self, motivated: Sequence[bool] | np.ndarray, **kwargs: Any) -> None:
@@ -137,12 +133,11 @@ class Schedule(MotivationCondition):
         Returns:
             The schedule. Where more than half of an epoch was motivated, some of its positions recur.
 
-        Example:
-
-        >>> import keras_motivation as km
-        >>> schedule = km.Schedule.elsewhere([[True, False, False], [False, True, True]], seed=0)
-        >>> bool(schedule.places[0]), int(schedule.places[:3].sum()), int(schedule.places[3:].sum())
-        (False, 1, 2)
+        Examples:
+            >>> import keras_motivation as km
+            >>> schedule = km.Schedule.elsewhere([[True, False, False], [False, True, True]], seed=0)
+            >>> bool(schedule.places[0]), int(schedule.places[:3].sum()), int(schedule.places[3:].sum())
+            (False, 1, 2)
         """
         random = np.random.default_rng(seed)
         return cls(np.concatenate([_elsewhere(np.asarray(epoch, bool), random) for epoch in epochs]), **kwargs)

@@ -29,12 +29,11 @@ class LossStreak(MotivationCondition):
 
     Source: paper, section 3.1, and its summaries; smoothing is ours.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> condition = km.LossStreak(k=2)
-    >>> [bool(condition.observe(loss)) for loss in [3.0, 2.0, 1.0, 0.5, 0.5]]
-    [False, False, True, True, False]
+    Examples:
+        >>> import keras_motivation as km
+        >>> condition = km.LossStreak(k=2)
+        >>> [bool(condition.observe(loss)) for loss in [3.0, 2.0, 1.0, 0.5, 0.5]]
+        [False, False, True, True, False]
     """
 
     def __init__(self, k: int = 2, smoothing: float = 0.0, **kwargs: Any) -> None:
@@ -79,12 +78,11 @@ class LossTrend(MotivationCondition):
 
     Source: ours; the paper's trigger is `LossStreak`.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> condition = km.LossTrend(fast=1, slow=4)
-    >>> [bool(condition.observe(loss)) for loss in [4.0, 3.0, 3.5, 2.0, 3.9]]
-    [False, True, True, True, False]
+    Examples:
+        >>> import keras_motivation as km
+        >>> condition = km.LossTrend(fast=1, slow=4)
+        >>> [bool(condition.observe(loss)) for loss in [4.0, 3.0, 3.5, 2.0, 3.9]]
+        [False, True, True, True, False]
     """
 
     def __init__(self, fast: int = 8, slow: int = 64, **kwargs: Any) -> None:
@@ -122,12 +120,11 @@ class Between(MotivationCondition):
 
     Source: ours, after NetAug (arXiv 2110.08890), which stops widening in the second half.
 
-    Example:
-
-    >>> import keras_motivation as km
-    >>> condition = km.Between(km.Always(), start=1, stop=3)
-    >>> [bool(condition.motivated.value), *(bool(condition.observe(1.0)) for _ in range(4))]
-    [False, True, True, False, False]
+    Examples:
+        >>> import keras_motivation as km
+        >>> condition = km.Between(km.Always(), start=1, stop=3)
+        >>> [bool(condition.motivated.value), *(bool(condition.observe(1.0)) for _ in range(4))]
+        [False, True, True, False, False]
     """
 
     def __init__(self, condition: Any, start: int = 0, stop: int | None = None, **kwargs: Any) -> None:

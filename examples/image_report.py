@@ -1,0 +1,159 @@
+"""Tables of image experiments, from their JSON lines.
+
+    python examples/image_report.py benchmarks/results/*.jsonl --page docs/results.md
+
+Each arm is compared with the standalone twin of the same seed, so that what the seeds have in common cancels out.
+The page's part between the marks `<!-- tables -->` and `<!-- end of tables -->` is replaced; without `--page` they
+are printed.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+ENOUGH = 5  # seeds; tables say where there are fewer
+# What tells arms of one experiment apart; the other settings tell experiments apart.
+ARM = ("arm", "k", "trend", "until", "motivated_batch", "extension", "statistics")
+MARKS = re.compile(r"(<!-- tables -->\n).*?(<!-- end of tables -->)", re.DOTALL)
+HEAD = (
+    "| arm | seeds | share | base | base - alone | motivated | motivated - alone | FLOPs | fit (s) |\n"
+    "|---|---|---|---|---|---|---|---|---|\n"
+)
+# What is still to be run, on a GPU: data, pair, optimizer.
+PLANNED = [
+    ("cifar10", "resnet-20/32", "whole images, enough epochs for 90 %"),
+    ("cifar10", "resnet-20/20-wide", "whole images, enough epochs for 90 %"),
+    ("cifar100", "efficientnet-b0/b1", "images of 64"),
+    ("cifar100", "efficientnet-b1/b2", "images of 64"),
+    ("cifar10", "vit-tiny/small", "whole images, adamw"),
+]
+
+
+def described(settings: dict[str, Any]) -> str:
+    """An arm in words."""
+    arm = settings["arm"]
+    if arm in ("base", "motivated-alone"):
+        return {"base": "base alone", "motivated-alone": "motivated alone"}[arm]
+    trigger = "trend" if settings["trend"] else f"k={settings['k']}"
+    parts = {
+        "motivation": trigger,
+        "random": f"A: random, share of {trigger}",
+        "count-matched": f"B: counts of {trigger}, other places",
+        "base-weighted": f"control: base alone, weight 2 at {trigger}",
+    }[arm]
+    details = [parts]
+    if settings["until"] < 1:
+        details.append(f"first {settings['until']:.0%}")
+    if settings["motivated_batch"] != "alternate" and arm != "base-weighted":
+        details.append(settings["motivated_batch"])
+    if settings["extension"] == "random":
+        details.append("random extension")
+    if settings["statistics"] == "shared":
+        details.append("shared statistics")
+    return ", ".join(details)
+
+
+def paired(values: dict[int, float], twins: dict[int, float]) -> str:
+    """Mean difference over the seeds that both have, in points, with a 95 % interval (Student's t)."""
+    seeds = sorted(values.keys() & twins.keys())
+    if not seeds:
+        return ""
+    differences = 100 * np.array([values[seed] - twins[seed] for seed in seeds])
+    if len(seeds) == 1:
+        return f"{differences[0]:+.2f} (1 seed)"
+    half = stats.t.ppf(0.975, len(seeds) - 1) * stats.sem(differences)
+    return f"{differences.mean():+.2f} ± {half:.2f}"
+
+
+def spread(values: Iterable[float]) -> str:
+    """Mean and standard deviation, in percent."""
+    percent = 100 * np.array(list(values))
+    return (
+        ""
+        if not len(percent)
+        else f"{percent.mean():.2f}" + (f" ± {percent.std(ddof=1):.2f}" if len(percent) > 1 else "")
+    )
+
+
+def table(lines: Sequence[dict[str, Any]], which: str) -> str:
+    """One experiment: its arms in the order in which they were run."""
+    arms: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = collections.defaultdict(dict)
+    for line in lines:
+        arms[tuple(line["settings"][name] for name in ARM)][line["settings"]["seed"]] = line
+
+    def accuracies(runs: dict[int, dict[str, Any]], model: str) -> dict[int, float]:
+        return {seed: line[which][model] for seed, line in runs.items() if model in line[which]}
+
+    alone = {runs[next(iter(runs))]["settings"]["arm"]: runs for runs in arms.values()}
+    twins = {
+        "base": accuracies(alone.get("base", {}), "base"),
+        "motivated": accuracies(alone.get("motivated-alone", {}), "motivated"),
+    }
+    rows = []
+    for runs in arms.values():
+        settings = next(iter(runs.values()))["settings"]
+        cells = [described(settings), str(len(runs)) + ("" if len(runs) >= ENOUGH else " (too few)")]
+        cells.append("" if settings["arm"] == "base" else f"{np.mean([line['share'] for line in runs.values()]):.0%}")
+        for model in ("base", "motivated"):
+            found = accuracies(runs, model)
+            standalone = settings["arm"] == {"base": "base", "motivated": "motivated-alone"}[model]
+            cells += [spread(found.values()), "" if standalone else paired(found, twins[model])]
+        cells.append(f"{np.mean([line['cost_to_motivated'] for line in runs.values()]):.2f}")
+        cells.append(f"{np.median([line['fit_seconds'] for line in runs.values()]):.0f}")
+        rows.append("| " + " | ".join(cells) + " |")
+    return '<div class="numbers" markdown>\n\n' + HEAD + "\n".join(rows) + "\n\n</div>\n"
+
+
+def report(lines: Sequence[dict[str, Any]]) -> str:
+    """All experiments, and what is still open."""
+    experiments: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+    for line in lines:
+        common = {k: v for k, v in line["settings"].items() if k not in (*ARM, "seed")}
+        experiments[json.dumps(common)].append(line)
+    parts = []
+    for key, found in experiments.items():
+        settings = json.loads(key)
+        images = f"{settings['examples'] or 'all'} training images"
+        images += f" of {settings['image_size']}x{settings['image_size']}" if settings["image_size"] else ""
+        machines = sorted(
+            {f"{line['backend']} {line['versions'][line['backend']]} on {line['device']}" for line in found}
+        )
+        parts.append(
+            f"### {settings['data']}, {settings['pair']}\n\n{images}, {settings['epochs']} epochs, batches of "
+            f"{settings['batch']}, {settings['optimizer']}; {len(found)} runs; {'; '.join(machines)}.\n\n"
+            f"With batch norm recalibrated:\n\n{table(found, 'accuracy_recalibrated')}\n"
+            f"As trained:\n\n{table(found, 'accuracy')}"
+        )
+    done = {(line["settings"]["data"], line["settings"]["pair"]) for line in lines if line["device"] != "cpu:0"}
+    rows = [f"| {data} | {pair} | {note} | open |" for data, pair, note in PLANNED if (data, pair) not in done]
+    parts.append(
+        "### Still to be run, on a GPU\n\n| data | pair | setting | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+    return "\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the lines, writes the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lines", nargs="+", type=pathlib.Path, help="files of JSON lines")
+    parser.add_argument("--page", type=pathlib.Path, help="page whose tables are replaced")
+    options = parser.parse_args(arguments)
+    tables = report([json.loads(line) for file in options.lines for line in file.read_text().splitlines()])
+    if options.page is None:
+        print(tables)
+        return
+    page, replaced = MARKS.subn(lambda match: match[1] + "\n" + tables + "\n" + match[2], options.page.read_text())
+    if not replaced:
+        raise ValueError(f"The page must have the marks <!-- tables --> and <!-- end of tables -->: {options.page}")
+    options.page.write_text(page)
+
+
+if __name__ == "__main__":
+    main()
