@@ -12,7 +12,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from image_classification import parse, settings
 
@@ -41,9 +41,9 @@ GROUPS: dict[str, list[list[str]]] = {
 }
 
 
-def runs(groups: Sequence[str], seeds: int, common: list[str]) -> Iterator[list[list[str]]]:
+def runs(groups: Sequence[str], seeds: Iterable[int], common: list[str]) -> Iterator[list[list[str]]]:
     """Lists of runs that may go side by side: of each seed first those that the others go by."""
-    for seed in range(seeds):
+    for seed in seeds:
         arms = [[*common, *arm, "--seed", str(seed)] for group in groups for arm in GROUPS[group]]
         follow = [arm for arm in arms if parse(arm).arm in ("random", "count-matched")]
         needed = [[*arm, "--arm", "motivation"] for arm in follow]
@@ -57,10 +57,12 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, required=True, help="file of JSON lines")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=["paper"])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side; with several, one thread each")
     parser.add_argument("common", nargs="*", help="arguments of every run, after --")
     options = parser.parse_args()
     options.output.touch()
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if options.jobs > 1 else {})}
 
     def run(arguments: list[str]) -> None:
@@ -73,7 +75,7 @@ def main() -> None:
         print(" ".join(arguments), flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for batch in runs(options.groups, options.seeds, options.common):
+        for batch in runs(options.groups, seeds, options.common):
             done = [json.loads(line)["settings"] for line in options.output.read_text().splitlines()]
             missing = []
             for arguments in batch:

@@ -37,46 +37,13 @@ def resnet(blocks: int, width: int = 16) -> keras.Model:
     return keras.Model(inputs, layers.Dense(10, activation="softmax", name="head")(x), name=f"resnet_{blocks}")
 
 
-def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of convolutions and matrix products for one image."""
-    kernels = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    return sum(int(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:-1])) for layer in kernels)
-
-
-class BatchLog(keras.callbacks.Callback):
-    """Loss of each batch and whether it was motivated, from the running means that Keras reports."""
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.losses: list[float] = []
-        self.motivated: list[bool] = []
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.sums = np.zeros(2)
-
-    def on_train_batch_end(self, batch: int, logs: dict) -> None:
-        sums = (batch + 1) * np.array([float(logs["loss"]), float(logs["motivated"])])
-        loss, motivated = sums - self.sums
-        self.sums = sums
-        self.losses.append(loss)
-        self.motivated.append(motivated > 0.5)
-
-
-def draw(path: Path, log: BatchLog, histories: dict[str, list[float]]) -> None:
-    """Loss by batch with the motivated batches marked, and test accuracy by epoch."""
+def draw(path: Path, record: km.MotivationHistory, histories: dict[str, dict], costs: dict[str, float]) -> None:
+    """Loss by batch with the motivated spans marked, and test accuracy against training cost."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
-    steps, losses, motivated = np.arange(len(log.losses)), np.array(log.losses), np.array(log.motivated)
-    left.plot(steps, losses, color="0.75", linewidth=0.8)
-    left.scatter(steps[~motivated], losses[~motivated], s=6, color="tab:blue", label="base batch")
-    left.scatter(steps[motivated], losses[motivated], s=14, color="tab:red", label="motivated batch")
-    left.set(xlabel="batch", ylabel="training loss", yscale="log", title="Which model trained")
-    left.legend()
-    for name, accuracy in histories.items():
-        style = "--" if "alone" in name else "-"
-        color = "tab:blue" if name.startswith("base") else "tab:red"
-        right.plot(np.arange(1, len(accuracy) + 1), accuracy, style, color=color, label=name)
-    right.set(xlabel="epoch", ylabel="test accuracy", ylim=(max(0.0, min(map(min, histories.values())) - 0.02), 1.005))
-    right.set_title("Test accuracy")
-    right.legend(loc="lower right")
+    km.plots.plot_losses(record, ax=left)
+    km.plots.plot_accuracy(histories, costs, ax=right)
+    lowest = min(min(history["val_accuracy"]) for history in histories.values())
+    right.set(ylim=(max(lowest, 0.9) - 0.02, 1.005), ylabel="test accuracy")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -97,13 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train, test = order[:1280], order[1280:]  # 40 batches of 32
     data = {"x": images[train], "y": digits.target[train], "validation_data": (images[test], digits.target[test])}
 
-    def fit(model: keras.Model, **compile_arguments: km.MotivationCondition) -> tuple[BatchLog | None, dict]:
+    def fit(
+        model: keras.Model, **compile_arguments: km.MotivationCondition
+    ) -> tuple[km.MotivationHistory | None, dict]:
         print(f"\nTraining {model.name} on the {keras.backend.backend()} backend")
         optimizer = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(3e-3, 40 * options.epochs))
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], **compile_arguments)
-        log = BatchLog() if compile_arguments else None
-        callbacks = [log] if log else []
-        return log, model.fit(**data, epochs=options.epochs, batch_size=32, callbacks=callbacks).history
+        record = km.MotivationHistory() if compile_arguments else None
+        callbacks = [record] if record else []
+        return record, model.fit(**data, epochs=options.epochs, batch_size=32, callbacks=callbacks).history
 
     def build(blocks: int) -> keras.Model:
         keras.utils.set_random_seed(options.seed)  # the same start in the pair and alone
@@ -111,32 +80,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     model = km.MotivatedModel(build(1), build(3), name="the_pair")
     model.weights_map.summary()
-    log, pair = fit(model, motivation=km.LossStreak(k=options.k))
-    assert log is not None
+    record, pair = fit(model, motivation=km.LossStreak(k=options.k))
+    assert record is not None
     base_alone, large_alone = build(1), build(3)
     _, base_history = fit(base_alone)
     _, large_history = fit(large_alone)
 
-    share = float(np.mean(log.motivated))
-    ratio = multiply_adds(model.motivated) / multiply_adds(model.base)
-    print(
-        f"\n{share:.1%} of the batches were motivated; the motivated model costs {ratio:.2f} times the base a batch.\n"
-    )
+    cost = model.training_cost()
+    ratio = cost.motivated_alone / cost.base_alone
+    print(f"\n{record.motivated.mean():.1%} of the batches were motivated.")
+    print(f"The motivated model costs {ratio:.2f} times the base a batch.\n")
     print(f"{'model':<32}{'parameters':>11}{'test accuracy':>15}{'training cost *':>17}")
     rows = [
-        ("base, of the pair", model.base, pair["val_accuracy"], ((1 - share) + share * ratio) / ratio),
+        ("base, of the pair", model.base, pair["val_accuracy"], cost.relative_to_motivated),
         ("motivated, of the pair", model.motivated, pair["val_motivated_accuracy"], None),
         ("base alone", base_alone, base_history["val_accuracy"], 1 / ratio),
         ("motivated alone", large_alone, large_history["val_accuracy"], 1.0),
     ]
-    for name, trained, accuracy, cost in rows:
-        relative = "(same fit)" if cost is None else f"{cost:.2f}"
-        print(f"{name:<32}{trained.count_params():>11,}{accuracy[-1]:>15.4f}{relative:>17}")
-    print("* multiply-adds of training, relative to training the larger model alone; one run, one seed")
+    for name, trained, accuracy, relative in rows:
+        shown = "(same fit)" if relative is None else f"{relative:.2f}"
+        print(f"{name:<32}{trained.count_params():>11,}{accuracy[-1]:>15.4f}{shown:>17}")
+    print("* FLOPs of training, relative to training the larger model alone; one run, one seed")
 
     model.base.save(options.output / "base.keras")
     model.motivated.save(options.output / "motivated.keras")
-    draw(options.output / "motivation.png", log, {name: accuracy for name, _, accuracy, _ in rows})
+    histories: dict[str, dict] = {"pair": pair, "base alone": base_history, "motivated alone": large_history}
+    costs: dict[str, float] = {
+        "pair": cost.flops,
+        "base alone": cost.base_alone,
+        "motivated alone": cost.motivated_alone,
+    }
+    draw(options.output / "motivation.png", record, histories, costs)
     print(f"\nWrote base.keras, motivated.keras and motivation.png to {options.output.resolve()}")
 
 

@@ -64,7 +64,7 @@ def test_the_plan_has_each_arm_once_and_those_to_go_by_first():
     import image_sweep
 
     seen = []
-    for batch in image_sweep.runs(["paper", "remedies"], 2, ["--epochs", "1"]):
+    for batch in image_sweep.runs(["paper", "remedies"], range(2), ["--epochs", "1"]):
         for arguments in batch:
             options = image_classification.parse(arguments)
             if options.arm in ("random", "count-matched"):
