@@ -9,11 +9,11 @@ recalibrated, the share of motivated batches, training FLOPs and wall time; `--o
 
 import argparse
 import base64
+import importlib
 import json
 import pathlib
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import keras
@@ -122,7 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "fit_seconds": round(seconds, 1),
         "backend": keras.backend.backend(),
         "device": device(),
-        "versions": {name: version(name) for name in ("keras", "keras-motivation", keras.backend.backend(), "numpy")},
+        "versions": {
+            name: importlib.import_module(name).__version__
+            for name in ("keras", "keras_motivation", keras.backend.backend(), "numpy")
+        },
     }
     print(json.dumps(line))
     if options.output:

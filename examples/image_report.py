@@ -131,7 +131,9 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
             f"With batch norm recalibrated:\n\n{table(found, 'accuracy_recalibrated')}\n"
             f"As trained:\n\n{table(found, 'accuracy')}"
         )
-    done = {(line["settings"]["data"], line["settings"]["pair"]) for line in lines if line["device"] != "cpu:0"}
+    done = {
+        (line["settings"]["data"], line["settings"]["pair"]) for line in lines if not line["device"].startswith("cpu")
+    }
     rows = [f"| {data} | {pair} | {note} | open |" for data, pair, note in PLANNED if (data, pair) not in done]
     parts.append(
         "### Still to be run, on a GPU\n\n| data | pair | setting | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"

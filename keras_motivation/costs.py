@@ -20,24 +20,31 @@ class TrainedExamples(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
         self.low, self.high = (
-            self.add_weight(shape=(2,), initializer="zeros", dtype="int32", trainable=False, autocast=False, name=name)
-            for name in ("low", "high")
+            [
+                self.add_weight(
+                    shape=(), initializer="zeros", dtype="int32", trainable=False, autocast=False, name=name
+                )
+                for name in (f"{digit}_base", f"{digit}_motivated")
+            ]
+            for digit in ("low", "high")
         )
 
     def count(self, motivated: bool, examples: Any) -> None:
         """Adds the examples of a batch, in the training step."""
-        here = ops.convert_to_tensor([not motivated, motivated])
-        self.low.assign(self.low + ops.where(here, ops.cast(examples, "int32"), 0))
+        self.low[motivated].assign(self.low[motivated] + examples)
 
     def carry(self) -> None:
-        """Moves what has gathered in the low digit on; called once an epoch, outside of the step."""
-        self.high.assign(self.high + self.low.value // CARRY)
-        self.low.assign(self.low.value % CARRY)
+        """Moves what has gathered in the low digits on; called once an epoch, outside of the step."""
+        for low, high in zip(self.low, self.high):
+            high.assign(high + low.value // CARRY)
+            low.assign(low.value % CARRY)
 
     def result(self) -> tuple[int, int]:
         """Examples of base batches and of motivated batches."""
-        low, high = (ops.convert_to_numpy(v.value) for v in (self.low, self.high))
-        base, motivated = (CARRY * int(h) + int(n) for h, n in zip(high, low))
+        base, motivated = (
+            CARRY * int(ops.convert_to_numpy(high.value)) + int(ops.convert_to_numpy(low.value))
+            for low, high in zip(self.low, self.high)
+        )
         return base, motivated
 
 

@@ -27,7 +27,8 @@ class BatchRecord(keras.metrics.Metric):
         self.losses = self.add_variable((capacity,), initializer="zeros", name="losses")
         self.motivated = self.add_variable((capacity,), initializer="zeros", dtype="bool", name="motivated")
         self.batches = self.add_variable((), initializer="zeros", dtype="int32", name="batches")
-        self.examples = self.add_variable((2,), initializer="zeros", name="examples")  # of the epoch
+        # Of the epoch, in base and in motivated batches.
+        self.examples = [self.add_variable((), initializer="zeros", name=f"examples_{i}") for i in range(2)]
 
     def update_state(self, loss: Any, motivated: bool, examples: Any) -> None:
         """Writes a batch over the oldest one."""
@@ -35,8 +36,8 @@ class BatchRecord(keras.metrics.Metric):
         self.losses.assign(ops.where(here, ops.cast(loss, self.losses.dtype), self.losses.value))
         self.motivated.assign(ops.where(here, motivated, self.motivated.value))
         self.batches.assign(self.batches + 1)
-        kind = ops.convert_to_tensor([float(not motivated), float(motivated)], dtype=self.examples.dtype)
-        self.examples.assign(self.examples + kind * ops.cast(examples, self.examples.dtype))
+        counted = self.examples[motivated]
+        counted.assign(counted + ops.cast(examples, counted.dtype))
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Waits for the device.
@@ -52,11 +53,13 @@ class BatchRecord(keras.metrics.Metric):
 
     def reset_state(self) -> None:
         """Only what is counted by epoch; the record of batches goes on."""
-        self.examples.assign(ops.zeros_like(self.examples.value))
+        for counted in self.examples:
+            counted.assign(ops.zeros_like(counted.value))
 
     def result(self) -> dict[str, Any]:
         """FLOPs of the epoch so far, relative to those of training either model alone on the same examples."""
         base_alone, motivated_alone, motivated = self.flops_per_example
-        share = self.examples.value / ops.maximum(ops.sum(self.examples.value), 1.0)
-        to_base = share[0] + share[1] * (motivated / base_alone)
+        in_base, in_motivated = (counted.value for counted in self.examples)
+        share = in_motivated / ops.maximum(in_base + in_motivated, 1.0)
+        to_base = 1.0 + share * (motivated / base_alone - 1.0)
         return {"cost_to_base": to_base, "cost_to_motivated": to_base * (base_alone / motivated_alone)}

@@ -52,7 +52,7 @@ def test_a_run_tells_all(lines):
     assert base["cost_to_motivated"] == pytest.approx(small / large)
     for line in lines:
         assert line["backend"] == keras.backend.backend()
-        assert set(line["versions"]) == {"keras", "keras-motivation", line["backend"], "numpy"}
+        assert set(line["versions"]) == {"keras", "keras_motivation", line["backend"], "numpy"}
         models = {"base"} if line is base else {"base", "motivated"}
         for name in ("accuracy", "accuracy_recalibrated"):
             assert set(line[name]) == models
