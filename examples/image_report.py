@@ -66,8 +66,8 @@ def paired(values: dict[int, float], twins: dict[int, float]) -> str:
     if not seeds:
         return ""
     differences = 100 * np.array([values[seed] - twins[seed] for seed in seeds])
-    if len(seeds) == 1:
-        return f"{differences[0]:+.2f} (1 seed)"
+    if len(seeds) < 3:  # an interval from two says nothing
+        return f"{differences.mean():+.2f} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
     half = stats.t.ppf(0.975, len(seeds) - 1) * stats.sem(differences)
     return f"{differences.mean():+.2f} ± {half:.2f}"
 
