@@ -20,44 +20,19 @@ import keras
 import numpy as np
 from image_data import load
 from image_models import PAIRS
+from image_settings import BATCHES, parse, settings
 
 import keras_motivation as km
-
-ARMS = ("base", "motivated-alone", "motivation", "random", "count-matched", "base-weighted")
-BATCHES = {"alternate": (0.0, 1.0), "joint": (1.0, 1.0), "average": (0.5, 0.5)}
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The settings of a run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--data", default="digits", help="digits, cifar10, cifar100, or an .npz with keras.datasets.cifar10's arrays")
-    add("--examples", type=int, help="take this many training images only")
-    add("--image-size", type=int, help="average the images down to this size")
-    add("--pair", choices=PAIRS, default="resnet-8/14")
-    add("--arm", choices=ARMS, default="motivation", help="base-weighted: the base alone, with the joint loss's weight")
-    add("--k", type=int, default=2, help="falls of the loss in a row that start motivation")
-    add("--trend", action="store_true", help="instead of --k: motivated while the loss of late is below the one before")
-    add("--until", type=float, default=1.0, help="the part of the training after which no batch is motivated")
-    add("--motivated-batch", choices=BATCHES, default="alternate")
-    add("--extension", choices=("silent", "random"), default="silent")
-    add("--statistics", choices=("private", "shared"), default="private")
-    add("--seed", type=int, default=0)
-    add("--epochs", type=int, default=10)
-    add("--batch", type=int, default=128)
-    add("--optimizer", choices=("sgd", "adamw"), default="sgd")
-    add("--rate", type=float, help="first learning rate, of a cosine; 0.1 for sgd, 0.001 for adamw")
-    add("--record", help="file with the line of the `motivation` run that `random` and `count-matched` go by")
-    add("--output", help="file to append the line to")
-    return parser.parse_args(arguments)
 
 
 def condition(options: argparse.Namespace, steps: int) -> km.MotivationCondition:
     """The motivation condition of an arm; `steps` batches are to come."""
     if options.arm in ("random", "count-matched"):
-        lines = map(json.loads, pathlib.Path(options.record).read_text().splitlines())
+        lines = map(json.loads, pathlib.Path(options.record).read_text().splitlines() if options.record else ())
         same = {**vars(options), "arm": "motivation"}
-        recorded = next(line for line in lines if settings(line["settings"]) == settings(same))
+        recorded = next((line for line in lines if settings(line["settings"]) == settings(same)), None)
+        if recorded is None:
+            raise ValueError(f"Run --arm motivation with these settings first, and name its file. Received: {options}")
         packed = np.frombuffer(base64.b64decode(recorded["motivated_batches"]), "uint8")
         flags = np.unpackbits(packed, count=steps).reshape(options.epochs, -1)
         if options.arm == "random":
@@ -65,12 +40,6 @@ def condition(options: argparse.Namespace, steps: int) -> km.MotivationCondition
         return km.Schedule.elsewhere(list(flags), seed=options.seed)
     decides = km.LossTrend() if options.trend else km.LossStreak(options.k)
     return decides if options.until == 1.0 else km.Between(decides, stop=round(options.until * steps))
-
-
-def settings(options: dict[str, Any]) -> dict[str, Any]:
-    """What decides the result of a run: not where files lie."""
-    kept = {name: value for name, value in options.items() if name not in ("record", "output")}
-    return kept | {"data": pathlib.Path(options["data"]).stem}
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

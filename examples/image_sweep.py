@@ -14,7 +14,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from image_classification import parse, settings
+import keras
+from image_settings import parse, settings
 
 SCRIPT = pathlib.Path(__file__).with_name("image_classification.py")
 KS, STATISTICS = ("1", "2", "3"), ("private", "shared")
@@ -76,7 +77,8 @@ def main() -> None:
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for batch in runs(options.groups, seeds, options.common):
-            done = [json.loads(line)["settings"] for line in options.output.read_text().splitlines()]
+            lines = map(json.loads, options.output.read_text().splitlines())
+            done = [line["settings"] for line in lines if line["backend"] == keras.backend.backend()]
             missing = []
             for arguments in batch:
                 wanted = settings(vars(parse(arguments)))

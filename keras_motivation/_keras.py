@@ -98,6 +98,11 @@ def loss_tracker(model: Any) -> Any:
     return model._loss_tracker
 
 
+def output_loss_variables(model: Any) -> list[Any]:
+    """Variables of the means behind the log entries of single outputs' losses, which `compute_loss` updates."""
+    return [v for metric in getattr(model._compile_loss, "metrics", []) for v in metric.variables]
+
+
 def is_normalization(layer: Any) -> bool:
     """Whether `layer` holds constants of the data (`Normalization`), which are no weights to share."""
     return isinstance(layer, keras.layers.Normalization)

@@ -1,5 +1,6 @@
 """What a pair keeps of its training: how many examples trained which model, at what cost, and the batches of late."""
 
+import warnings
 from typing import Any
 
 from keras_motivation.costs import TrainingCost, training_cost
@@ -51,13 +52,20 @@ class Accounting:
             input_shape: As in `training_cost`.
 
         Returns:
-            The record; the present one if it has this capacity. It lasts until `compile`.
+            The record; the present one if it is large enough. It lasts until `compile`.
+
+        Raises:
+            ValueError: If `input_shape` is given and does not fit.
         """
-        present = self._compiled_pair.record
-        if present is None or present.capacity != capacity:
-            forward = self._forward_costs(input_shape)
-            cost = training_cost(forward, self._compiled_pair.motivated_batch, (1, 1))
+        present, each = self._compiled_pair.record, None
+        try:
+            cost = training_cost(self._forward_costs(input_shape), self._compiled_pair.motivated_batch, (1, 1))
             each = (cost.flops_per_example[0], cost.motivated_alone // 2, cost.flops_per_example[1])
+        except ValueError as error:
+            if input_shape is not None:
+                raise
+            warnings.warn(f"Batches are recorded without their cost, which cannot be counted. {error}", stacklevel=2)
+        if present is None or present.capacity < capacity or present.flops_per_example != each:
             self._compiled_pair.record = BatchRecord(capacity, each)
             self.train_function = self.test_function = None  # they know the metrics that were there before
         return self._compiled_pair.record

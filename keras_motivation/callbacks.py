@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_motivation.motivated_model import MotivatedModel
+from keras_motivation.record import BatchRecord
 
 
 class MotivationHistory(keras.callbacks.Callback):
@@ -14,7 +15,8 @@ class MotivationHistory(keras.callbacks.Callback):
 
     The batches are noted on the device and fetched every `every` batches and at the end of an epoch, so recording
     costs no transfer a batch. The logs, and so `history.history`, get `cost_to_base` and `cost_to_motivated`: FLOPs of
-    the epoch relative to training one model alone on the same data. `MotivatedModel.training_cost` has the whole.
+    the epoch relative to training one model alone on the same data. `MotivatedModel.training_cost` has the whole. Where
+    FLOPs cannot be counted, a warning says why, and the logs are without them.
 
     Args:
         limit: How many batches are kept, the last ones; 5 bytes each.
@@ -29,7 +31,7 @@ class MotivationHistory(keras.callbacks.Callback):
         epochs: For each epoch its array of flags, as `Schedule.elsewhere` takes them.
 
     Raises:
-        ValueError: If `limit` or `every` is below 1; before training, if the FLOPs cannot be counted.
+        ValueError: If `limit` or `every` is below 1; before training, if `input_shape` does not fit the models.
         TypeError: If the model is no `MotivatedModel`.
         ImportError: If `log_dir` is given and tensorboard is not installed.
 
@@ -57,22 +59,26 @@ class MotivationHistory(keras.callbacks.Callback):
         self._chunks: collections.deque[tuple[int, np.ndarray, np.ndarray]] = (
             collections.deque()
         )  # epoch, losses, flags
-        self._epoch = self._pending = self._batches = 0
+        self._epoch = self._pending = self._batches = self._since = 0
+        self._record: BatchRecord | None = None
         self._scalars = None if log_dir is None else _scalar_writer(log_dir)
 
     @property
     def losses(self) -> np.ndarray:
         """The loss of each batch, of whichever model trained."""
+        self._fetch()
         return np.concatenate([np.empty(0, "float32"), *(losses for _, losses, _ in self._chunks)])
 
     @property
     def motivated(self) -> np.ndarray:
         """Whether each batch was motivated."""
+        self._fetch()
         return np.concatenate([np.empty(0, bool), *(motivated for _, _, motivated in self._chunks)])
 
     @property
     def epochs(self) -> list[np.ndarray]:
         """The flags of each epoch."""
+        self._fetch()
         found: dict[int, list[np.ndarray]] = {}
         for epoch, _, motivated in self._chunks:
             found.setdefault(epoch, []).append(motivated)
@@ -82,16 +88,20 @@ class MotivationHistory(keras.callbacks.Callback):
         """Keras hands over the model here, before it makes the training function."""
         if not isinstance(model, MotivatedModel):
             raise TypeError(f"`MotivationHistory` records the training of a `MotivatedModel`. Received: {model!r}")
+        self._fetch()  # what is left of a fit that was interrupted
+        self._record = None
         super().set_model(model)
-        self._record = model.record_batches(self.every + model.steps_per_execution, self.input_shape)
+        model.record_batches(self.every + model.steps_per_execution, self.input_shape)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Forgets what others have recorded since."""
-        self._record.read()
+        """The record begins here: others may have trained since."""
+        self._record = self.model.record_batches(self.every + self.model.steps_per_execution, self.input_shape)
+        self._since = self._record.count()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """A new list of flags begins."""
-        self._epoch, self._pending = self._epoch + 1, 0
+        self._fetch()
+        self._epoch += 1
 
     # Not at the batch's end: Keras would fetch the logs of every batch for a callback that has that method.
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -105,14 +115,20 @@ class MotivationHistory(keras.callbacks.Callback):
         self._fetch()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Fetches what is left of an epoch that did not end."""
+        """The record ends here. After an interruption, which Keras does not report, it ends with the next look."""
         self._fetch()
+        self._record = None
 
     def _fetch(self) -> None:
+        if self._record is None:
+            return
         self.model.attach_state()
-        losses, motivated = self._record.read()
-        self._chunks.append((self._epoch, losses, motivated))
+        losses, motivated = self._record.read(self._since)
+        self._since += len(losses)
         self._pending = 0
+        if not len(losses):
+            return
+        self._chunks.append((self._epoch, losses, motivated))
         self._write(losses, motivated)
         surplus = sum(len(chunk[1]) for chunk in self._chunks) - self.limit
         while surplus > 0:

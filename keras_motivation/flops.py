@@ -1,4 +1,4 @@
-"""What a forward pass costs: the same number on every backend."""
+"""What a forward pass costs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,10 +40,17 @@ def count_flops(model: keras.Model, input_shape: Any = None) -> int:
     inputs = _one_example(model, input_shape)
     flash = keras.config.is_flash_attention_enabled()
     keras.config.disable_flash_attention()
+    fused = [layer for layer in _keras.all_layers(model) if getattr(layer, "use_cudnn", False)]
+    fused = [] if keras.backend.backend() == "torch" else fused  # there the counter looks inside
+    choices = [layer.use_cudnn for layer in fused]
     try:
+        for layer in fused:  # a kernel for the whole sequence hides its products
+            layer.use_cudnn = False
         kwargs = {"training": False} if _keras.takes_training(model) else {}
-        return int(forward_flops(model, inputs, **kwargs))
+        return int(forward_flops(model, inputs, **kwargs)) // len(keras.tree.flatten(inputs)[0])
     finally:
+        for layer, choice in zip(fused, choices):
+            layer.use_cudnn = choice
         if flash is not False:
             keras.config.enable_flash_attention()
 
@@ -61,22 +68,36 @@ def _one_example(model: keras.Model, input_shape: Any) -> Any:
         shapes = known
     else:
         shapes = list(_flat_shapes(input_shape))
-        if known is None and len(shapes) == 1:
-            specs, known = keras.KerasTensor((None, *shapes[0])), shapes
+        if known is None:
+            flat = [keras.KerasTensor((None, *shape)) for shape in shapes if _fits(shape, shape)]
+            specs, known = _like(input_shape, iter(flat)) if len(flat) == len(shapes) else None, shapes
         if known is None or len(shapes) != len(known) or not all(map(_fits, shapes, known)):
             raise ValueError(
                 "Argument `input_shape` must be the shape of one example, without the batch axis, nested as the inputs "
                 f"of model '{model.name}'{'' if known is None else f': {known}'}. Received: input_shape={input_shape}"
             )
     dtypes = [keras.backend.standardize_dtype(spec.dtype) for spec in keras.tree.flatten(specs)]
-    return keras.tree.pack_sequence_as(specs, [ops.zeros((1, *s), dtype=d) for s, d in zip(shapes, dtypes)])
+    sizes = [spec.shape[0] or 1 for spec in keras.tree.flatten(specs)]  # some models are built for one batch size
+    flat = [ops.zeros((n, *shape), dtype=dtype) for n, shape, dtype in zip(sizes, shapes, dtypes)]
+    return keras.tree.pack_sequence_as(specs, flat)
+
+
+def _like(nested: Any, flat: Iterator[Any]) -> Any:
+    """A structure of shapes with tensors in the places of the shapes."""
+    if isinstance(nested, dict):
+        return {key: _like(nested[key], flat) for key in sorted(nested)}
+    if any(isinstance(part, (tuple, list, dict)) for part in nested):
+        return type(nested)(_like(part, flat) for part in nested)
+    return next(flat)
 
 
 def _flat_shapes(nested: Any) -> Iterator[tuple[Any, ...]]:
     """The shapes in a structure of shapes, in the order in which Keras flattens it."""
     if isinstance(nested, dict):
         nested = [nested[key] for key in sorted(nested)]
-    elif not any(isinstance(part, (tuple, list, dict)) for part in nested):
+    elif not isinstance(nested, (tuple, list)):
+        nested = (nested,)
+    if not any(isinstance(part, (tuple, list, dict)) for part in nested):
         yield tuple(nested)
         return
     for part in nested:

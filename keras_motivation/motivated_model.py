@@ -196,9 +196,11 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
         stored = list(getattr(self._nested[0], attribute))
         for weights_map, model in zip(self._maps, self._nested[1:]):
             stored += [v for v in getattr(model, attribute) if not weights_map.is_covered(v)]
-        return stored + [
-            v for part in (self.motivation, self.trained_examples) if part for v in getattr(part, attribute)
-        ]
+        if attribute == "weights":  # who sets the models' weights back does not turn back the clock
+            return stored
+        for part in (self.motivation, self.trained_examples):
+            stored += [] if part is None else getattr(part, attribute)
+        return stored
 
     @property
     def variables(self) -> list[Any]:
@@ -207,7 +209,7 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
 
     @property
     def weights(self) -> list[Any]:
-        """As `variables`, without random seeds."""
+        """Both models' weights, each logical weight once: `variables` without random seeds, memory and counts."""
         return self._stored("weights")
 
     def trained_variables(self, motivated: bool) -> list[Any]:

@@ -1,6 +1,7 @@
 """Batch-norm statistics, estimated anew for the weights that a model ended with."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation._backend import compiled
+from keras_motivation.accounting import Accounting
 from keras_motivation.entries import check_built
 
 
@@ -19,11 +21,11 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
 
     Moving averages lag behind the weights, and in a pair they saw the other model train in between. Here the final
     weights stand still: afterwards each `moving_mean` and `moving_variance` is the mean and (biased) variance of the
-    layer's inputs over all passed batches together. Nothing else changes: no weight, no random seed.
+    layer's inputs over all passed batches together, masked entries left out. Nothing else changes: no weight, no random
+    seed. A norm that does not run in training mode (frozen, or called with `training=False`) keeps its statistics.
 
-    For the pair's models pass `model.base`, and `model.motivated` (hold on to it if the pair has
-    `statistics="shared"`, for the next look at `model.motivated` brings the base's back). Layers with `trainable=False`
-    keep their statistics, for they do not use the batch's in training.
+    Of a pair pass `pair.base`, then `pair.motivated` (hold on to it if the pair has `statistics="shared"`, for the next
+    look at `pair.motivated` brings the base's back).
 
     Args:
         model: Any built Keras model.
@@ -34,7 +36,7 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
     Raises:
         ValueError: If `model` is not built, `batches` is below 1 or there are none, or a batch does not fit the model;
             the model is as before then.
-        TypeError: If `dataset` is an array, not an iterable of batches.
+        TypeError: If `dataset` is an array or a tuple of arrays, not an iterable of batches, or `model` is a pair.
 
     Source: slimmable networks (arXiv 1812.08928) and once-for-all (arXiv 1908.09791), which re-estimate so.
 
@@ -47,68 +49,67 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
         (4.0, 5.0)
     """
     check_built("model", model)
-    if hasattr(dataset, "shape"):
+    if isinstance(model, Accounting):
+        raise TypeError("Argument `model` must be `pair.base` or `pair.motivated`. Received: the pair")
+    if hasattr(dataset, "shape") or (isinstance(dataset, tuple) and all(hasattr(part, "shape") for part in dataset)):
         raise TypeError(
             "Argument `dataset` must yield batches, as a `tf.data.Dataset`, a `PyDataset`, a `DataLoader` or a list of "
-            f"batches does. Received: an array of shape {tuple(dataset.shape)}"
+            f"batches does. Received: {type(dataset).__name__} of data"
         )
     if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int) or batches < 1):
         raise ValueError(f"Argument `batches` must be an integer of at least 1 or None. Received: batches={batches!r}")
-    norms = [
-        layer
-        for layer in _keras.all_layers(model)
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-    ]
+    norms = [layer for layer in _keras.all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return
-    statistics = [(layer.moving_mean, layer.moving_variance) for layer in norms]
-    own = {id(v) for pair in statistics for v in pair}
-    others = [ops.zeros_like(v.value) if id(v) in own else v.value for v in model.non_trainable_variables]
-    place = {id(v): i for i, v in enumerate(model.non_trainable_variables)}
-
     kwargs = {"training": True} if _keras.takes_training(model) else {}
 
     def forward(trainables: Any, non_trainables: Any, x: Any) -> Any:
-        _, after = model.stateless_call(trainables, non_trainables, x, **kwargs)
-        return [(after[place[id(mean)]], after[place[id(variance)]]) for mean, variance in statistics]
+        found: list[list[Any]] = [[] for _ in norms]
+        with contextlib.ExitStack() as stack:
+            for layer, moments in zip(norms, found):
+                stack.enter_context(_keras.called_as(layer, functools.partial(_call_and_note, layer, moments)))
+            model.stateless_call(trainables, non_trainables, x, **kwargs)
+        return found
 
     forward = compiled(forward)
-    examples = 0
-    sums: list[tuple[Any, Any]] = [(0.0, 0.0)] * len(norms)
-    with _no_memory(norms):
-        for x in itertools.islice(_inputs(dataset), batches):
-            count = int(keras.tree.flatten(x)[0].shape[0])
-            found = forward([v.value for v in model.trainable_variables], others, x)
-            for i, moments in enumerate(found):
-                mean, variance = (np.asarray(ops.convert_to_numpy(m), "float64") for m in moments)
-                sums[i] = (sums[i][0] + count * mean, sums[i][1] + count * (variance + mean**2))
-            examples += count
-    if not examples:
+    seen: list[list[Any]] = [[0.0, 0.0, 0.0] for _ in norms]  # entries, their sum, the sum of their squares
+    some = False
+    for x in itertools.islice(_inputs(dataset), batches):
+        values = ([v.value for v in kind] for kind in (model.trainable_variables, model.non_trainable_variables))
+        some = True
+        for sums, calls in zip(seen, forward(*values, x)):
+            for call in calls:
+                entries, mean, variance = (np.asarray(ops.convert_to_numpy(part), "float64") for part in call)
+                for i, part in enumerate((1.0, mean, variance + mean**2)):
+                    sums[i] = sums[i] + entries * part
+    if not some:
         raise ValueError("Argument `dataset` must yield at least one batch. Received: none")
-    for (moving_mean, moving_variance), (first, second) in zip(statistics, sums):
-        moving_mean.assign(first / examples)
-        moving_variance.assign(np.maximum(second / examples - (first / examples) ** 2, 0.0))
+    for layer, (entries, first, second) in zip(norms, seen):
+        if entries:
+            layer.moving_mean.assign(first / entries)
+            layer.moving_variance.assign(np.maximum(second / entries - (first / entries) ** 2, 0.0))
+
+
+def _call_and_note(layer: Any, moments: list[Any], inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls a batch norm, and notes entries, mean and variance of its inputs if it runs in training mode."""
+    if kwargs.get("training") and layer.trainable:
+        x, mask = ops.cast(inputs, "float32"), kwargs.get("mask")
+        axes = [axis for axis in range(len(x.shape)) if axis != layer.axis % len(x.shape)]
+        weights = ops.ones_like(x) if mask is None else ops.zeros_like(x) + ops.cast(mask, "float32")[..., None]
+        each = ops.sum(weights, axis=axes)  # the same for every channel
+        mean = ops.sum(weights * x, axis=axes) / ops.maximum(each, 1.0)
+        place = [1 if axis in axes else -1 for axis in range(len(x.shape))]
+        deviation = weights * ops.square(x - ops.reshape(mean, place))
+        moments.append((each[0], mean, ops.sum(deviation, axis=axes) / ops.maximum(each, 1.0)))
+    return type(layer).call(layer, inputs, *args, **kwargs)
 
 
 def _inputs(dataset: Any) -> Iterator[Any]:
     indexed = isinstance(dataset, keras.utils.PyDataset)  # it has a length, and no end when iterated
     for batch in (dataset[i] for i in _indices(dataset)) if indexed else dataset:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        yield keras.tree.map_structure(ops.convert_to_tensor, x)
+        yield keras.tree.map_structure(lambda part: None if part is None else ops.convert_to_tensor(part), x)
 
 
 def _indices(dataset: keras.utils.PyDataset) -> Iterable[int]:
     return itertools.count() if dataset.num_batches is None else range(dataset.num_batches)
-
-
-@contextlib.contextmanager
-def _no_memory(norms: list[Any]) -> Iterator[None]:
-    """While this lasts, moving statistics are those of the last batch alone."""
-    kept = [layer.momentum for layer in norms]
-    try:
-        for layer in norms:
-            layer.momentum = 0.0
-        yield
-    finally:
-        for layer, momentum in zip(norms, kept):
-            layer.momentum = momentum

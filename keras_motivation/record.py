@@ -16,19 +16,22 @@ class BatchRecord(keras.metrics.Metric):
     Args:
         capacity: How many batches it holds.
         flops_per_example: FLOPs of training on one example: the base alone, the motivated model alone, and in a
-            motivated batch.
+            motivated batch. `None` leaves the cost out.
     """
 
-    def __init__(self, capacity: int, flops_per_example: tuple[int, int, int], name: str = "batch_record") -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, capacity: int, flops_per_example: tuple[int, int, int] | None, name: str = "batch_record"
+    ) -> None:
+        super().__init__(name=name, dtype="float32")
         self.capacity = capacity
         self.flops_per_example = flops_per_example
-        self.read_so_far = 0
         self.losses = self.add_variable((capacity,), initializer="zeros", name="losses")
         self.motivated = self.add_variable((capacity,), initializer="zeros", dtype="bool", name="motivated")
         self.batches = self.add_variable((), initializer="zeros", dtype="int32", name="batches")
         # Of the epoch, in base and in motivated batches.
-        self.examples = [self.add_variable((), initializer="zeros", name=f"examples_{i}") for i in range(2)]
+        self.examples = [
+            self.add_variable((), initializer="zeros", dtype="int32", name=f"examples_{i}") for i in range(2)
+        ]
 
     def update_state(self, loss: Any, motivated: bool, examples: Any) -> None:
         """Writes a batch over the oldest one."""
@@ -36,18 +39,23 @@ class BatchRecord(keras.metrics.Metric):
         self.losses.assign(ops.where(here, ops.cast(loss, self.losses.dtype), self.losses.value))
         self.motivated.assign(ops.where(here, motivated, self.motivated.value))
         self.batches.assign(self.batches + 1)
-        counted = self.examples[motivated]
-        counted.assign(counted + ops.cast(examples, counted.dtype))
+        self.examples[motivated].assign(self.examples[motivated] + examples)
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
+    def count(self) -> int:
+        """How many batches have been written. Waits for the device."""
+        return int(ops.convert_to_numpy(self.batches.value))
+
+    def read(self, since: int) -> tuple[np.ndarray, np.ndarray]:
         """Waits for the device.
 
+        Args:
+            since: Number of the first batch to return.
+
         Returns:
-            Losses (float32) and flags (bool) of the batches since the last call; of the last `capacity` if more.
+            Losses (float32) and flags (bool) of the batches from there on; of the last `capacity` if they are more.
         """
-        count = int(ops.convert_to_numpy(self.batches.value))
-        places = np.arange(max(self.read_so_far, count - self.capacity), count) % self.capacity
-        self.read_so_far = count
+        count = self.count()
+        places = np.arange(max(since, count - self.capacity), count) % self.capacity
         losses, motivated = (ops.convert_to_numpy(v.value) for v in (self.losses, self.motivated))
         return losses[places].astype("float32"), motivated[places].astype(bool)
 
@@ -58,8 +66,10 @@ class BatchRecord(keras.metrics.Metric):
 
     def result(self) -> dict[str, Any]:
         """FLOPs of the epoch so far, relative to those of training either model alone on the same examples."""
+        if self.flops_per_example is None or not all(self.flops_per_example):
+            return {}
         base_alone, motivated_alone, motivated = self.flops_per_example
-        in_base, in_motivated = (counted.value for counted in self.examples)
+        in_base, in_motivated = (ops.cast(counted.value, "float32") for counted in self.examples)
         share = in_motivated / ops.maximum(in_base + in_motivated, 1.0)
         to_base = 1.0 + share * (motivated / base_alone - 1.0)
         return {"cost_to_base": to_base, "cost_to_motivated": to_base * (base_alone / motivated_alone)}

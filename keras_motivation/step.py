@@ -40,10 +40,13 @@ class Step:
             The loss to minimise; the loss and the predictions of the smallest model among them, for the condition, the
             logs and the metrics.
         """
-        results = [
-            (weight, *self._forward_and_loss(level, x, y, sample_weight, training=True))
-            for level, weight in self.loss_terms(motivated)
-        ]
+        results: list[Any] = []
+        for level, weight in self.loss_terms(motivated):
+            # Losses of single outputs are tracked as they are computed; the logs show those of the first model.
+            kept = [(v, ops.copy(v.value)) for v in _keras.output_loss_variables(self)] if results else []
+            results.append((weight, *self._forward_and_loss(level, x, y, sample_weight, training=True)))
+            for variable, value in kept:
+                variable.assign(value)
         weighted = [loss if weight == 1.0 else weight * loss for weight, loss, _ in results]
         return sum(weighted[1:], start=weighted[0]), *results[0][1:]
 

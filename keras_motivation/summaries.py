@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_motivation.blocks import plain_name
+from keras_motivation.conditions import MotivationCondition
 from keras_motivation.matching import layers_with_weights
 
 # "conv4_block6_2_conv" is in block 6 of stage "conv4", "block2b_expand_conv" in block b of "block2".
@@ -106,8 +107,8 @@ def _described(motivation: Any) -> str:
         off = key in defaults and not defaults[key] and value == defaults[key]
         if off or key in ("name", "trainable", "dtype"):
             continue
-        if isinstance(value, dict):  # another condition's config
-            value = _described(getattr(motivation, key))
+        inner = getattr(motivation, key, None)
+        value = _described(inner) if isinstance(inner, MotivationCondition) else value
         arguments.append(f"{key}={value}")
     text = f"{type(motivation).__name__}({', '.join(arguments)})"
     return text if len(text) <= 64 else f"{text[:60]}...)"

@@ -11,13 +11,14 @@ FLAGS = [False, True, True, False, False, False, True, False]
 BACKEND = keras.backend.backend()
 
 
-def scheduled(flags=FLAGS, **kwargs):
-    return compiled(km.Schedule(flags), **kwargs)
+def scheduled(flags=FLAGS, run_eagerly=True, **kwargs):
+    """A pair with given motivated batches; not compiled, to save time, but where that is tested."""
+    return compiled(km.Schedule(flags), run_eagerly=run_eagerly, **kwargs)
 
 
-@pytest.mark.parametrize("every", [1, 3, 100])
+@pytest.mark.parametrize("every", [3, 100])
 def test_every_batch_is_recorded(every):
-    model, record, reference = scheduled(FLAGS * 2), km.MotivationHistory(every=every), Recorder()
+    model, record, reference = scheduled(FLAGS * 2, run_eagerly=False), km.MotivationHistory(every=every), Recorder()
     fit(model, epochs=2, callbacks=[record, reference])
     assert record.motivated.tolist() == FLAGS * 2 == reference.motivated
     np.testing.assert_allclose(record.losses, reference.losses, rtol=1e-4)
@@ -47,7 +48,7 @@ def test_the_last_batches_are_kept():
 
 
 def test_a_second_fit_goes_on_and_an_unrecorded_one_is_left_out():
-    model, record = scheduled(FLAGS * 3), km.MotivationHistory(every=4)
+    model, record = scheduled(FLAGS * 3, run_eagerly=False), km.MotivationHistory(every=4)
     fit(model, callbacks=[record])
     step = model.train_function
     fit(model)
@@ -71,7 +72,7 @@ def test_an_interrupted_epoch_is_recorded():
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras has no `steps_per_execution` above 1 there")
 def test_several_steps_an_execution():
     record = km.MotivationHistory(every=2)
-    fit(scheduled(steps_per_execution=4), callbacks=[record])
+    fit(scheduled(steps_per_execution=4, run_eagerly=False), callbacks=[record])
     assert record.motivated.tolist() == FLAGS
 
 
@@ -141,24 +142,54 @@ def test_refused():
         fit(base, callbacks=[km.MotivationHistory()])
 
 
-def test_open_axes_are_refused_before_training_unless_the_shape_is_given():
+def test_open_axes_leave_the_cost_out_unless_the_shape_is_given():
     def net(width):
-        return keras.Sequential(
-            [
-                keras.Input((None, 3)),
-                keras.layers.Dense(width),
-                keras.layers.GlobalAveragePooling1D(),
-                keras.layers.Dense(1),
-            ]
-        )
+        hidden = [keras.layers.Dense(width), keras.layers.GlobalAveragePooling1D()]
+        return keras.Sequential([keras.Input((None, 3)), *hidden, keras.layers.Dense(1)])
 
     model = km.MotivatedModel(net(2), net(4))
     model.compile("sgd", "mse", motivation="always")
     x, y = np.ones((8, 5, 3), "float32"), np.ones((8, 1), "float32")
-    with pytest.raises(ValueError, match="`input_shape` must be given"):
-        model.fit(x, y, verbose=0, callbacks=[km.MotivationHistory()])
+    record = km.MotivationHistory()
+    with pytest.warns(UserWarning, match="without their cost.*`input_shape` must be given"):
+        history = model.fit(x, y, batch_size=4, verbose=0, callbacks=[record]).history
+    assert "cost_to_base" not in history
+    assert record.motivated.tolist() == [True, True]
     history = model.fit(x, y, verbose=0, callbacks=[km.MotivationHistory(input_shape=(5, 3))]).history
     assert history["cost_to_motivated"] == [pytest.approx(1.0)]
+    with pytest.raises(ValueError, match="`input_shape` must be the shape of one example"):
+        model.fit(x, y, verbose=0, callbacks=[km.MotivationHistory(input_shape=(5, 4))])
+
+
+def test_two_callbacks_record_side_by_side():
+    model, records = scheduled(), [km.MotivationHistory(every=2), km.MotivationHistory(every=5)]
+    fit(model, callbacks=records)
+    assert [record.motivated.tolist() for record in records] == [FLAGS, FLAGS]
+
+
+def test_batches_before_an_interruption_are_recorded():
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 3:
+                raise KeyboardInterrupt
+
+    model, record = scheduled(FLAGS * 2), km.MotivationHistory()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, callbacks=[record, Interrupt()])
+    assert record.motivated.tolist() == FLAGS[:3]
+    fit(model, callbacks=[record])
+    assert record.motivated.tolist() == (FLAGS * 2)[:11]
+    assert sum(model.training_cost().examples) == 44
+
+
+def test_setting_back_the_weights_does_not_set_back_the_count():
+    """`EarlyStopping(restore_best_weights=True)` does so."""
+    model = scheduled()
+    before = model.get_weights()
+    fit(model)
+    model.set_weights(before)
+    assert sum(model.training_cost().examples) == 32
+    assert int(keras.ops.convert_to_numpy(model.motivation.batches.value)) == 8
 
 
 def test_tensorboard_gets_every_batch(tmp_path):

@@ -16,25 +16,41 @@ def on_sequence(layer):
     return keras.Model(inputs, layer(inputs, inputs) if "Attention" in type(layer).__name__ else layer(inputs))
 
 
+class WithVector(layers.Layer):
+    """A product with a vector, as in attention pooling."""
+
+    def build(self, input_shape):
+        self.vector = self.add_weight(shape=(input_shape[-1],), name="vector")
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.vector)
+
+
 # Multiply-adds: entries of the output times what each is a sum of.
 BY_HAND = {
     "conv": (lambda: on_image(layers.Conv2D(8, 3, strides=2, padding="same")), 6 * 6 * 8 * 9 * 4),
     "dilated": (lambda: on_image(layers.Conv2D(8, 3, dilation_rate=2, padding="same")), 12 * 12 * 8 * 9 * 4),
+    "dilated unevenly": (lambda: on_image(layers.Conv2D(8, 3, dilation_rate=5)), 2 * 2 * 8 * 9 * 4),
+    "dilated depthwise": (lambda: on_image(layers.DepthwiseConv2D(3, dilation_rate=5)), 2 * 2 * 4 * 9),
     "grouped": (lambda: on_image(layers.Conv2D(8, 3, groups=2)), 10 * 10 * 8 * 9 * 2),
     "depthwise": (lambda: on_image(layers.DepthwiseConv2D(3, depth_multiplier=2)), 10 * 10 * 8 * 9),
     "separable": (lambda: on_image(layers.SeparableConv2D(6, 3)), 10 * 10 * (4 * 9 + 6 * 4)),
     "transposed": (lambda: on_image(layers.Conv2DTranspose(5, 3, strides=2)), 12 * 12 * 4 * 9 * 5),
+    "transposed, stride 1": (lambda: on_image(layers.Conv2DTranspose(5, 3)), 12 * 12 * 4 * 9 * 5),
     "resized": (
         lambda: on_image(layers.UpSampling2D(2, interpolation="bilinear"), layers.Conv2D(2, 1)),
         24 * 24 * 2 * 4,
     ),
     "conv1d": (lambda: on_sequence(layers.Conv1D(5, 3, padding="causal")), 7 * 5 * 3 * 6),
+    "causal and dilated": (lambda: on_sequence(layers.Conv1D(5, 3, padding="causal", dilation_rate=2)), 7 * 5 * 3 * 6),
     "conv3d": (
         lambda: keras.Sequential([keras.Input((5, 5, 5, 2)), layers.Conv3D(3, 3)]),
         27 * 3 * 27 * 2,
     ),
     "dense": (lambda: on_sequence(layers.Dense(3)), 7 * 3 * 6),
     "einsum": (lambda: on_sequence(layers.EinsumDense("abc,cde->abde", output_shape=(7, 3, 2))), 7 * 3 * 2 * 6),
+    "any axes": (lambda: on_sequence(layers.EinsumDense("...x,xy->...y", output_shape=3)), 7 * 3 * 6),
+    "with a vector": (lambda: on_sequence(WithVector()), 7 * 6),
     "lstm": (lambda: on_sequence(layers.LSTM(5)), 7 * (6 + 5) * 20),
     "gru": (lambda: on_sequence(layers.GRU(5, return_sequences=True)), 7 * (6 + 5) * 15),
     "bidirectional": (lambda: on_sequence(layers.Bidirectional(layers.LSTM(3))), 2 * 7 * (6 + 3) * 12),
@@ -113,6 +129,24 @@ def test_a_subclassed_model():
         km.count_flops(model)
     model(keras.ops.ones((1, 6)))
     assert km.count_flops(model) == km.count_flops(model, (6,)) == 2 * 2 * 36
+
+
+def test_several_inputs_of_a_subclassed_model_and_a_fixed_batch():
+    class Sum(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+
+        def call(self, inputs):
+            return self.dense(inputs["a"] + inputs["b"])
+
+    model = Sum()
+    model({"a": keras.ops.ones((2, 4)), "b": keras.ops.ones((2, 4))})
+    assert km.count_flops(model, {"a": (4,), "b": (4,)}) == 2 * 4 * 3
+    fixed = keras.Sequential([keras.Input(batch_shape=(8, 4)), layers.Dense(3)])
+    assert km.count_flops(fixed) == 2 * 4 * 3
+    with pytest.raises(ValueError, match="Received: input_shape=5"):
+        km.count_flops(fixed, 5)
 
 
 def test_nothing_in_the_model_changes():

@@ -60,23 +60,23 @@ def test_a_run_tells_all(lines):
 
 
 def test_the_plan_has_each_arm_once_and_those_to_go_by_first():
-    import image_classification
+    import image_settings
     import image_sweep
 
     seen = []
     for batch in image_sweep.runs(["paper", "remedies"], range(2), ["--epochs", "1"]):
         for arguments in batch:
-            options = image_classification.parse(arguments)
+            options = image_settings.parse(arguments)
             if options.arm in ("random", "count-matched"):
-                wanted = image_classification.settings({**vars(options), "arm": "motivation"})
+                wanted = image_settings.settings({**vars(options), "arm": "motivation"})
                 assert wanted in seen
-            seen.append(image_classification.settings(vars(options)))
+            seen.append(image_settings.settings(vars(options)))
     arms = {json.dumps(settings) for settings in seen}
     assert len([settings for settings in seen if settings["seed"] == 0]) == len(seen) / 2
     for k in (1, 2, 3):
         for statistics in ("private", "shared"):
             assert any(s["k"] == k and s["statistics"] == statistics and s["arm"] == "motivation" for s in seen)
-    assert {s["arm"] for s in seen} == set(image_classification.ARMS)
+    assert {s["arm"] for s in seen} == set(image_settings.ARMS)
     assert len(arms) >= 2 * 21
 
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import Recorder, compiled, crossentropy, fit, mlp, numpy, pair_of, values, vectors
+from helpers import compiled, crossentropy, fit, mlp, numpy, pair_of, values, vectors
 
 import keras_motivation as km
 
@@ -50,15 +50,38 @@ def test_a_step_is_the_weighted_sum_of_the_stock_steps(weights):
         np.testing.assert_allclose(moved, of_motivated * motivated_change[v.path][outside], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.usefixtures("float64")
-def test_the_condition_hears_the_base_in_a_joint_batch():
-    x, y = vectors(8, 4)
-    joint, never = [pair("joint", km.Schedule([False, True])), pair("joint", km.Never())]
-    records = [Recorder(), Recorder()]
-    for model, record in zip((joint, never), records):
-        model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[record])
-    np.testing.assert_allclose(records[0].losses[:2], records[1].losses[:2], rtol=1e-6)  # before the first joint update
-    assert records[0].motivated[:3] == [False, True, False]
+@pytest.mark.parametrize(("weights", "which"), [("joint", 0), ((2.0, 0.0), 0), ((0.0, 0.5), 1)])
+def test_the_condition_hears_the_unweighted_loss_of_the_smallest_model(weights, which):
+    x, y = vectors(1, 8)
+    stock = pair_of("both", mlp)[which]
+    stock.compile(keras.optimizers.SGD(RATE), crossentropy())
+    expected = float(stock.train_on_batch(x, y))
+    condition = km.LossStreak(k=1)
+    condition.motivated.assign(True)
+    pair(weights, condition).train_on_batch(x, y)
+    assert float(condition.previous.value) == pytest.approx(expected, rel=1e-5)
+
+
+def test_logs_of_single_outputs_are_the_base_s_in_a_joint_batch():
+    def two_heads(width):
+        inputs = keras.Input((5,))
+        hidden = keras.layers.Dense(width, "relu", name="hidden")(inputs)
+        heads = {name: keras.layers.Dense(1, name=name)(hidden) for name in ("a", "b")}
+        return keras.Model(inputs, heads)
+
+    keras.utils.set_random_seed(3)
+    base, larger = two_heads(4), two_heads(8)
+    x, _ = vectors(1, 8)
+    y = {"a": x[:, :1], "b": x[:, 1:2]}
+    expected = keras.models.clone_model(base)
+    expected.set_weights(base.get_weights())
+    expected.compile("sgd", {"a": "mse", "b": "mse"})
+    stock = expected.train_on_batch(x, y, return_dict=True)
+    model = km.MotivatedModel(base, larger, extension="random")
+    model.compile("sgd", {"a": "mse", "b": "mse"}, motivation="always", motivated_batch="joint")
+    logs = model.train_on_batch(x, y, return_dict=True)
+    for name in ("loss", "a_loss", "b_loss"):
+        assert float(logs[name]) == pytest.approx(float(stock[name]), rel=1e-5), name
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"jit_compile": True}, {"run_eagerly": True}])

@@ -74,6 +74,57 @@ def test_both_models_of_a_pair_and_frozen_layers():
     assert np.abs(first[0]).max() > 0
 
 
+def test_a_norm_called_twice_counts_both_calls():
+    norm = layers.BatchNormalization()
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, layers.Add()([norm(inputs), norm(inputs + 100.0)]))
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+    km.recalibrate_batch_norm(model, [x[:2], x[2:]])
+    both = np.concatenate([x, x + 100.0])
+    np.testing.assert_allclose(numpy(norm.moving_mean), both.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(numpy(norm.moving_variance), both.var(0), rtol=1e-4)
+
+
+def test_masked_entries_do_not_count():
+    model = keras.Sequential([keras.Input((3, 2)), layers.Masking(), layers.BatchNormalization()])
+    row = np.array([[[1.0], [0], [0]], [[5], [5], [5]]], "float32")
+    km.recalibrate_batch_norm(model, [np.concatenate([row, 2 * row], axis=-1)])
+    np.testing.assert_allclose(numpy(model.layers[-1].moving_mean), [4, 8], rtol=1e-5)
+    np.testing.assert_allclose(numpy(model.layers[-1].moving_variance), [3, 12], rtol=1e-5)
+
+
+@pytest.mark.parametrize("takes_training", [True, False])
+def test_a_norm_that_never_trains_keeps_its_statistics(takes_training):
+    class Frozen(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.dense = layers.BatchNormalization(), layers.Dense(2)
+
+    class Explicit(Frozen):
+        def call(self, x, training=None):
+            return self.dense(self.norm(x, training=False))
+
+    class Without(Frozen):
+        def call(self, x):
+            return self.dense(self.norm(x))
+
+    model = Explicit() if takes_training else Without()
+    x = np.full((4, 2), 7.0, "float32")
+    model(x)
+    km.recalibrate_batch_norm(model, [x])
+    np.testing.assert_array_equal(numpy(model.norm.moving_mean), np.zeros(2))
+    np.testing.assert_array_equal(numpy(model.norm.moving_variance), np.ones(2))
+
+
+def test_a_pair_and_a_tuple_of_arrays_are_refused():
+    model = km.MotivatedModel(resnet(4, 1), resnet(4, 2))
+    x, y = images(1)
+    with pytest.raises(TypeError, match=r"`model` must be `pair\.base` or `pair\.motivated`"):
+        km.recalibrate_batch_norm(model, [x])
+    with pytest.raises(TypeError, match=r"`dataset` must yield batches.*Received: tuple of data"):
+        km.recalibrate_batch_norm(model.base, (x, y))
+
+
 def test_a_model_without_batch_norm_stays_as_it_is():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
     km.recalibrate_batch_norm(model, [np.ones((2, 2), "float32")])
@@ -82,7 +133,7 @@ def test_a_model_without_batch_norm_stays_as_it_is():
 @pytest.mark.parametrize(
     ("dataset", "limit", "error", "message"),
     [
-        (np.ones((4, 2), "float32"), None, TypeError, r"`dataset` must yield batches.*an array of shape \(4, 2\)"),
+        (np.ones((4, 2), "float32"), None, TypeError, "`dataset` must yield batches.*Received: ndarray of data"),
         ([], None, ValueError, "at least one batch"),
         ([np.ones((4, 2), "float32")], 0, ValueError, "`batches` must be an integer of at least 1 or None"),
         ([np.ones((4, 2), "float32")], 1.5, ValueError, "`batches` must be"),

@@ -76,8 +76,8 @@ class MotivationCondition(keras.layers.Layer):
         """Takes the loss of the batch just trained and returns whether the next one is motivated.
 
         Args:
-            loss: Scalar tensor: the loss that was minimised (mean over the batch, penalties included), of whichever
-                model trained.
+            loss: Scalar tensor: the loss (mean over the batch, penalties included) of whichever model trained; of the
+                base, unweighted, where both did.
 
         Returns:
             Scalar boolean tensor.

@@ -110,12 +110,20 @@ class Schedule(MotivationCondition):
             )
         super().__init__(motivated=bool(places[0]), **kwargs)
         self.places = places.astype("bool")
+        self.schedule = self.add_weight(  # on the device, like all memory
+            shape=self.places.shape,
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(self.places, dtype="bool"),
+            dtype="bool",
+            trainable=False,
+            autocast=False,
+            name="schedule",
+        )
         self.batches = self.add_state("batches", 0, dtype="int32")
 
     def update(self, loss: Any) -> Any:
         self.batches.assign(self.batches + 1)
         last = len(self.places) - 1
-        place = ops.take(ops.convert_to_tensor(self.places), ops.minimum(self.batches.value, last))
+        place = ops.take(self.schedule.value, ops.cast(ops.minimum(self.batches.value, last), "int32"))
         return ops.logical_and(place, self.batches <= last)
 
     def get_config(self) -> dict[str, Any]:

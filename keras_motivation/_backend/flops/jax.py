@@ -41,7 +41,10 @@ def _multiply_adds(jaxpr: Any) -> int:
 
 def _convolution(params: Any, inputs: Any, kernel: Any, outputs: Any) -> int:
     _, kernel_axes, _ = params["dimension_numbers"]
-    if max(params["lhs_dilation"]) > 1:  # transposed: each input entry meets the whole kernel, zeros between are none
+    sizes = [kernel[axis] for axis in kernel_axes[2:]]
+    reach = [(size - 1) * dilation for size, dilation in zip(sizes, params["rhs_dilation"])]
+    padded = any(before + after > extent for (before, after), extent in zip(params["padding"], reach))
+    if max(params["lhs_dilation"]) > 1 or padded:  # transposed: each input entry meets the whole kernel
         return prod(inputs) * prod(kernel) // kernel[kernel_axes[1]]
     return prod(outputs) * prod(kernel) // kernel[kernel_axes[0]]
 

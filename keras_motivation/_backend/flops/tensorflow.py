@@ -5,12 +5,18 @@ from typing import Any
 
 import tensorflow as tf
 
+CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative")
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def forward_flops(model: Any, inputs: Any, **kwargs: Any) -> int:
     """2 x multiply-adds of one forward pass."""
-    traced = tf.function(lambda x: model(x, **kwargs)).get_concrete_function(inputs)
+    kinds = (model.trainable_variables, model.non_trainable_variables)
+
+    def forward(x: Any) -> Any:
+        return model.stateless_call(*([v.value for v in kind] for kind in kinds), x, **kwargs)[0]
+
+    traced = tf.function(forward).get_concrete_function(inputs)
     graph = traced.graph.as_graph_def(add_shapes=True)
     functions = {function.signature.name: function for function in graph.library.function}
     outputs = [tensor.op.name for tensor in traced.graph.outputs]
@@ -33,10 +39,12 @@ def _multiply_adds(nodes: Any, shapes: dict[str, list[Any]], functions: Any) -> 
     """Counts the nodes of a graph or function; `shapes` has those of the function's arguments, by name."""
     shapes = shapes | {node.name: [_shape(s) for s in node.attr["_output_shapes"].list.shape] for node in nodes}
     by_name = {node.name: node for node in nodes}
+    readers = {name.split(":")[0]: node for node in nodes for name in node.input}
     total = 0
     for node in nodes:
         given = [_named(name, shapes) for name in node.input if not name.startswith("^")]
-        out: Any = shapes[node.name][0] if shapes[node.name] else None
+        whole = _dilated(node, readers) if node.op in CONVOLUTIONS else node.name
+        out: Any = shapes[whole][0] if shapes[whole] else None
         if node.op in ("Conv2D", "Conv3D"):
             total += prod(out) * prod(given[1]) // given[1][-1]
         elif node.op == "DepthwiseConv2dNative":
@@ -59,11 +67,23 @@ def _multiply_adds(nodes: Any, shapes: dict[str, list[Any]], functions: Any) -> 
     return total
 
 
+def _dilated(node: Any, readers: dict[str, Any]) -> str:
+    """Where a convolution's real output is: to dilate one, TensorFlow spreads it over the batch axis, with padding."""
+    reader = readers.get(node.name)
+    while reader is not None and reader.op in ("Squeeze", "Identity"):
+        reader = readers.get(reader.name)
+    return reader.name if reader is not None and reader.op == "BatchToSpaceND" else node.name
+
+
 def _einsum(equation: str, given: list[Any]) -> int:
-    terms = equation.replace("...", "").split("->")[0].split(",")
+    terms = equation.split("->")[0].split(",")
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, given):
-        sizes |= dict(zip(reversed(term), reversed(shape)))
+        before, dots, after = term.partition("...")
+        more = len(shape) - len(before) - len(after) if dots else 0
+        for i, size in enumerate(reversed(shape[len(before) : len(before) + more])):
+            sizes[f"...{i}"] = max(size, sizes.get(f"...{i}", 1))
+        sizes |= dict(zip(before, shape)) | dict(zip(reversed(after), reversed(shape)))
     return prod(sizes.values()) if len(terms) > 1 else 0
 
 
