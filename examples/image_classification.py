@@ -9,7 +9,6 @@ recalibrated, the share of motivated batches, training FLOPs and wall time; `--o
 
 import argparse
 import base64
-import importlib
 import json
 import pathlib
 import time
@@ -19,18 +18,21 @@ from typing import Any
 import keras
 import numpy as np
 from image_data import load
+from image_measures import accuracy, cost, device, versions
 from image_models import PAIRS
-from image_settings import BATCHES, parse, settings
+from image_settings import BATCHES, parse, read, settings
 
 import keras_motivation as km
 
 
 def condition(options: argparse.Namespace, steps: int) -> km.MotivationCondition:
     """The motivation condition of an arm; `steps` batches are to come."""
+    if options.arm == "random" and options.share is not None:
+        return km.RandomActivation(options.share, seed=options.seed)
     if options.arm in ("random", "count-matched"):
-        lines = map(json.loads, pathlib.Path(options.record).read_text().splitlines() if options.record else ())
-        same = {**vars(options), "arm": "motivation"}
-        recorded = next((line for line in lines if settings(line["settings"]) == settings(same)), None)
+        lines = read(pathlib.Path(options.record)) if options.record else []
+        same = settings({**vars(options), "arm": "motivation"})
+        recorded = next((line for line in lines if line["settings"] == same), None)
         if recorded is None:
             raise ValueError(f"Run --arm motivation with these settings first, and name its file. Received: {options}")
         packed = np.frombuffer(base64.b64decode(recorded["motivated_batches"]), "uint8")
@@ -38,8 +40,10 @@ def condition(options: argparse.Namespace, steps: int) -> km.MotivationCondition
         if options.arm == "random":
             return km.RandomActivation(float(flags.mean()), seed=options.seed)
         return km.Schedule.elsewhere(list(flags), seed=options.seed)
-    decides = km.LossTrend() if options.trend else km.LossStreak(options.k)
-    return decides if options.until == 1.0 else km.Between(decides, stop=round(options.until * steps))
+    decides = km.LossTrend() if options.trend else km.LossStreak(options.k) if options.k else km.Always()
+    if (options.since, options.until) == (0.0, 1.0):
+        return decides
+    return km.Between(decides, start=round(options.since * steps), stop=round(options.until * steps))
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -91,48 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "fit_seconds": round(seconds, 1),
         "backend": keras.backend.backend(),
         "device": device(),
-        "versions": {
-            name: importlib.import_module(name).__version__
-            for name in ("keras", "keras_motivation", keras.backend.backend(), "numpy")
-        },
+        "versions": versions(),
     }
     print(json.dumps(line))
     if options.output:
         with open(options.output, "a") as file:
             file.write(json.dumps(line) + "\n")
     return line
-
-
-def accuracy(model: keras.Model, x: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> tuple[float, float]:
-    """Test accuracy as trained, and with batch norm recalibrated on 4096 training images."""
-
-    def measure() -> float:
-        logits = model.predict(x_test, batch_size=500, verbose=0)
-        return float((logits.argmax(-1) == y_test).mean())
-
-    before = measure()
-    km.recalibrate_batch_norm(model, [x[i : i + 512] for i in range(0, min(len(x), 4096), 512)])
-    return before, measure()
-
-
-def cost(pair: keras.Model, flops: list[int], arm: str) -> float:
-    """Training FLOPs relative to training the motivated model alone."""
-    if isinstance(pair, km.MotivatedModel):
-        return pair.training_cost().relative_to_motivated
-    return flops[0] / flops[1] if arm == "base" else 1.0
-
-
-def device() -> str:
-    """What the run ran on."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.devices()[0].device_kind
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
-    return keras.distribution.list_devices()[0]
 
 
 if __name__ == "__main__":

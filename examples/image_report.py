@@ -16,11 +16,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from image_settings import described, read
 from scipy import stats
 
 ENOUGH = 5  # seeds; tables say where there are fewer
 # What tells arms of one experiment apart; the other settings tell experiments apart.
-ARM = ("arm", "k", "trend", "until", "motivated_batch", "extension", "statistics")
+ARM = ("arm", "k", "trend", "share", "since", "until", "motivated_batch", "extension", "statistics")
 MARKS = re.compile(r"(<!-- tables -->\n).*?(<!-- end of tables -->)", re.DOTALL)
 HEAD = (
     "| arm | seeds | share | base | base - alone | motivated | motivated - alone | FLOPs | fit (s) |\n"
@@ -34,30 +35,6 @@ PLANNED = [
     ("cifar100", "efficientnet-b1/b2", "images of 64"),
     ("cifar10", "vit-tiny/small", "whole images, adamw"),
 ]
-
-
-def described(settings: dict[str, Any]) -> str:
-    """An arm in words."""
-    arm = settings["arm"]
-    if arm in ("base", "motivated-alone"):
-        return {"base": "base alone", "motivated-alone": "motivated alone"}[arm]
-    trigger = "trend" if settings["trend"] else f"k={settings['k']}"
-    parts = {
-        "motivation": trigger,
-        "random": f"A: random, share of {trigger}",
-        "count-matched": f"B: counts of {trigger}, other places",
-        "base-weighted": f"control: base alone, weight 2 at {trigger}",
-    }[arm]
-    details = [parts]
-    if settings["until"] < 1:
-        details.append(f"first {settings['until']:.0%}")
-    if settings["motivated_batch"] != "alternate" and arm != "base-weighted":
-        details.append(settings["motivated_batch"])
-    if settings["extension"] == "random":
-        details.append("random extension")
-    if settings["statistics"] == "shared":
-        details.append("shared statistics")
-    return ", ".join(details)
 
 
 def paired(values: dict[int, float], twins: dict[int, float]) -> str:
@@ -152,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("lines", nargs="+", type=pathlib.Path, help="files of JSON lines")
     parser.add_argument("--page", type=pathlib.Path, help="page whose tables are replaced")
     options = parser.parse_args(arguments)
-    tables = report([json.loads(line) for file in options.lines for line in file.read_text().splitlines()])
+    tables = report(read(*options.lines))
     if options.page is None:
         print(tables)
         return

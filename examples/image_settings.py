@@ -1,6 +1,7 @@
 """The settings of a run of an image experiment, from the command line."""
 
 import argparse
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +21,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--image-size", type=int, help="average the images down to this size")
     add("--pair", choices=PAIRS, default="resnet-8/14")
     add("--arm", choices=ARMS, default="motivation", help="base-weighted: the base alone, with the joint loss's weight")
-    add("--k", type=int, default=2, help="falls of the loss in a row that start motivation")
+    add("--k", type=int, default=2, help="falls of the loss in a row that start motivation; 0: always")
     add("--trend", action="store_true", help="instead of --k: motivated while the loss of late is below the one before")
+    add("--share", type=float, help="of motivated batches, for --arm random; that of the recorded run if left out")
+    add("--since", type=float, default=0.0, help="the part of the training before which no batch is motivated")
     add("--until", type=float, default=1.0, help="the part of the training after which no batch is motivated")
     add("--motivated-batch", choices=BATCHES, default="alternate")
     add("--extension", choices=("silent", "random"), default="silent")
@@ -37,6 +40,38 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def settings(options: dict[str, Any]) -> dict[str, Any]:
-    """What decides the result of a run: not where files lie."""
-    kept = {name: value for name, value in options.items() if name not in ("record", "output")}
-    return kept | {"data": pathlib.Path(options["data"]).stem}
+    """What decides the result of a run: not where files lie. Lines from before a setting was there have its default."""
+    kept = {name: value for name, value in {**vars(parse([])), **options}.items() if name not in ("record", "output")}
+    return kept | {"data": pathlib.Path(kept["data"]).stem}
+
+
+def read(*files: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of finished runs, with all their settings."""
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [{**line, "settings": settings(line["settings"])} for line in lines]
+
+
+def described(settings: dict[str, Any]) -> str:
+    """An arm in words."""
+    arm = settings["arm"]
+    if arm in ("base", "motivated-alone"):
+        return {"base": "base alone", "motivated-alone": "motivated alone"}[arm]
+    trigger = "trend" if settings["trend"] else f"k={settings['k']}" if settings["k"] else "always"
+    parts = {
+        "motivation": trigger,
+        "random": f"A: random, share of {trigger}" if settings["share"] is None else f"random, {settings['share']:.0%}",
+        "count-matched": f"B: counts of {trigger}, other places",
+        "base-weighted": f"control: base alone, weight 2 at {trigger}",
+    }[arm]
+    details = [parts]
+    if settings["since"] > 0:
+        details.append(f"from {settings['since']:.0%} on")
+    if settings["until"] < 1:
+        details.append(f"first {settings['until']:.0%}")
+    if settings["motivated_batch"] != "alternate" and arm != "base-weighted":
+        details.append(settings["motivated_batch"])
+    if settings["extension"] == "random":
+        details.append("random extension")
+    if settings["statistics"] == "shared":
+        details.append("shared statistics")
+    return ", ".join(details)

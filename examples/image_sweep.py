@@ -7,7 +7,6 @@ Arguments after `--` go to `image_classification.py` as they are. Runs that stan
 
 import argparse
 import concurrent.futures
-import json
 import os
 import pathlib
 import subprocess
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import keras
-from image_settings import parse, settings
+from image_settings import parse, read, settings
 
 SCRIPT = pathlib.Path(__file__).with_name("image_classification.py")
 KS, STATISTICS = ("1", "2", "3"), ("private", "shared")
@@ -77,8 +76,7 @@ def main() -> None:
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for batch in runs(options.groups, seeds, options.common):
-            lines = map(json.loads, options.output.read_text().splitlines())
-            done = [line["settings"] for line in lines if line["backend"] == keras.backend.backend()]
+            done = [line["settings"] for line in read(options.output) if line["backend"] == keras.backend.backend()]
             missing = []
             for arguments in batch:
                 wanted = settings(vars(parse(arguments)))

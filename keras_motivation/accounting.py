@@ -44,15 +44,19 @@ class Accounting:
             self._forward_flops.by_shape[key] = tuple(count_flops(model, input_shape) for model in self._nested)
         return self._forward_flops.by_shape[key]
 
-    def record_batches(self: Any, capacity: int, input_shape: Any = None) -> BatchRecord:
+    @property
+    def batch_record(self: Any) -> BatchRecord | None:
+        """The record that `record_batches` made, if any."""
+        return self._compiled_pair.record
+
+    def record_batches(self: Any, capacity: int, input_shape: Any = None) -> None:
         """Has the training step note each batch, for `callbacks.MotivationHistory`. Call it before `fit`.
 
         Args:
             capacity: How many batches are held.
             input_shape: As in `training_cost`.
 
-        Returns:
-            The record; the present one if it is large enough. It lasts until `compile`.
+        `batch_record` is the record: the one before if it is large enough. It lasts until `compile`.
 
         Raises:
             ValueError: If `input_shape` is given and does not fit.
@@ -68,4 +72,3 @@ class Accounting:
         if present is None or present.capacity < capacity or present.flops_per_example != each:
             self._compiled_pair.record = BatchRecord(capacity, each)
             self.train_function = self.test_function = None  # they know the metrics that were there before
-        return self._compiled_pair.record

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from keras_motivation.motivated_model import MotivatedModel
-from keras_motivation.record import BatchRecord
 
 
 class MotivationHistory(keras.callbacks.Callback):
@@ -56,11 +55,10 @@ class MotivationHistory(keras.callbacks.Callback):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"Argument `{name}` must be an integer of at least 1. Received: {name}={value!r}")
         self.limit, self.every, self.input_shape = limit, every, input_shape
-        self._chunks: collections.deque[tuple[int, np.ndarray, np.ndarray]] = (
-            collections.deque()
-        )  # epoch, losses, flags
+        # Each with the number of its epoch, losses and flags.
+        self._chunks: collections.deque[tuple[int, np.ndarray, np.ndarray]] = collections.deque()
         self._epoch = self._pending = self._batches = self._since = 0
-        self._record: BatchRecord | None = None
+        self._record: Any = None
         self._scalars = None if log_dir is None else _scalar_writer(log_dir)
 
     @property
@@ -95,7 +93,7 @@ class MotivationHistory(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """The record begins here: others may have trained since."""
-        self._record = self.model.record_batches(self.every + self.model.steps_per_execution, self.input_shape)
+        self._record = self.model.batch_record
         self._since = self._record.count()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

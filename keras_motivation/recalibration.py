@@ -12,8 +12,8 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation._backend import compiled
-from keras_motivation.accounting import Accounting
 from keras_motivation.entries import check_built
+from keras_motivation.motivated_model import MotivatedModel
 
 
 def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: int | None = None) -> None:
@@ -49,7 +49,7 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
         (4.0, 5.0)
     """
     check_built("model", model)
-    if isinstance(model, Accounting):
+    if isinstance(model, MotivatedModel):
         raise TypeError("Argument `model` must be `pair.base` or `pair.motivated`. Received: the pair")
     if hasattr(dataset, "shape") or (isinstance(dataset, tuple) and all(hasattr(part, "shape") for part in dataset)):
         raise TypeError(

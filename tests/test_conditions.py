@@ -20,24 +20,6 @@ def test_loss_streak_on_noise_is_motivated_at_the_share_of_pure_chance():
         assert np.mean(decisions(km.LossStreak(k), losses)) == pytest.approx(1 / math.factorial(k + 1), abs=0.03)
 
 
-def reference_streak(losses, k, smoothing):
-    """`LossStreak` in plain Python."""
-    mean, falls, found = None, 0, []
-    for loss in losses:
-        new = loss if mean is None else smoothing * mean + (1 - smoothing) * loss
-        falls = falls + 1 if mean is not None and new < mean else 0
-        mean = new
-        found.append(falls >= k)
-    return found
-
-
-@pytest.mark.parametrize("k", [1, 2, 3])
-@pytest.mark.parametrize("smoothing", [0.0, 0.5, 0.9])
-def test_loss_streak_against_plain_python(k, smoothing):
-    losses = np.random.default_rng(1).normal(size=200) + np.linspace(3, 0, 200)
-    assert decisions(km.LossStreak(k, smoothing), losses) == reference_streak(losses, k, smoothing)
-
-
 def spells(flags):
     """Lengths of the runs of true flags."""
     return [len(run) for run in "".join("x" if flag else " " for flag in flags).split()]
@@ -103,7 +85,7 @@ def test_random_activation_has_the_share_and_the_seed():
 @pytest.mark.parametrize(
     "condition",
     [
-        km.LossStreak(3, smoothing=0.9),
+        km.LossStreak(3),
         km.LossTrend(3, 9),
         km.Between(km.LossStreak(3), start=2, stop=5),
         km.Schedule([True, False]),
@@ -146,12 +128,6 @@ def test_get_refuses(identifier, error, message):
 def test_loss_streak_refuses(k):
     with pytest.raises(ValueError, match=r"`k` must be an integer of at least 1\. Received: k="):
         km.LossStreak(k)
-
-
-@pytest.mark.parametrize("smoothing", [-0.1, 1.0, "much", None, True])
-def test_smoothing_refuses(smoothing):
-    with pytest.raises(ValueError, match=r"`smoothing` must be a number in \[0, 1\). Received: smoothing="):
-        km.LossStreak(2, smoothing)
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,12 @@ class LossStreak(MotivationCondition):
 
     Args:
         k: How many falls in a row it takes; at least 1.
-        smoothing: Weight of the past, in [0, 1), in the running mean whose falls are counted. 0, the paper's, counts
-            those of the loss itself; with 0.9 the mean falls wherever a loss is below it, and motivation comes in
-            spells.
         **kwargs: `name` and `dtype`.
 
     Raises:
-        ValueError: If `k` is not an integer of at least 1, or `smoothing` no number in [0, 1).
+        ValueError: If `k` is not an integer of at least 1.
 
-    Source: paper, section 3.1, and its summaries; smoothing is ours.
+    Source: paper, section 3.1, and its summaries.
 
     Examples:
         >>> import keras_motivation as km
@@ -36,28 +33,23 @@ class LossStreak(MotivationCondition):
         [False, False, True, True, False]
     """
 
-    def __init__(self, k: int = 2, smoothing: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, k: int = 2, **kwargs: Any) -> None:
         k = _at_least("k", k, 1)
-        if isinstance(smoothing, bool) or not isinstance(smoothing, (int, float)) or not 0 <= smoothing < 1:
-            raise ValueError(f"Argument `smoothing` must be a number in [0, 1). Received: smoothing={smoothing!r}")
         super().__init__(**kwargs)
         self.k = k
-        self.smoothing = float(smoothing)
         self.streak = self.add_state("streak", 0, dtype="int32")
         # NaN compares as "not fallen", so it stands for "no loss to compare with" at the start and after a bad batch.
         self.previous = self.add_state("previous", float("nan"))
 
     def update(self, loss: Any) -> Any:
         loss = ops.cast(loss, self.previous.dtype)
-        if self.smoothing:
-            loss = _running_mean(self.previous.value, loss, 1 - self.smoothing)
         fell = loss < self.previous
         self.streak.assign(ops.where(fell, self.streak + 1, 0))
         self.previous.assign(ops.where(ops.isfinite(loss), loss, ops.full_like(loss, float("nan"))))
         return self.streak >= self.k
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "k": self.k, "smoothing": self.smoothing}
+        return {**super().get_config(), "k": self.k}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -1,6 +1,7 @@
 """Under TensorFlow: the model is traced into a graph, not run, and the graph's nodes are counted."""
 
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +19,7 @@ def forward_flops(model: Any, inputs: Any, **kwargs: Any) -> int:
 
     traced = tf.function(forward).get_concrete_function(inputs)
     graph = traced.graph.as_graph_def(add_shapes=True)
-    functions = {function.signature.name: function for function in graph.library.function}
+    functions = {function.signature.name: function for function in attrgetter("library.function")(graph)}
     outputs = [tensor.op.name for tensor in traced.graph.outputs]
     return 2 * _multiply_adds(_needed(graph.node, outputs), {}, functions)
 

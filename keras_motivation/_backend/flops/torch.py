@@ -4,12 +4,13 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def forward_flops(model: Any, inputs: Any, **kwargs: Any) -> int:
     """2 x multiply-adds of one forward pass. Keras runs the first step of `RNN(cell)` twice here, and so it counts."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode  # `import torch` leaves it out
+
     variables = [
         [v.value.detach() for v in kind] for kind in (model.trainable_variables, model.non_trainable_variables)
     ]
