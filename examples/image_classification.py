@@ -49,6 +49,8 @@ def condition(options: argparse.Namespace, steps: int) -> km.MotivationCondition
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Trains, evaluates, prints and returns the line."""
     options = parse(arguments)
+    if options.pair not in PAIRS:
+        raise ValueError(f"Argument `pair` must be one of {', '.join(PAIRS)}. Received: {options.pair}")
     x, y, x_test, y_test = load(options.data, options.examples, options.image_size)
     x, y = x[: len(x) // options.batch * options.batch], y[: len(x) // options.batch * options.batch]
     steps = len(x) // options.batch * options.epochs
@@ -61,7 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     flops = [km.count_flops(base), km.count_flops(motivated)]
     alone = {"base": base, "motivated-alone": motivated}.get(options.arm)
     pair = alone or km.MotivatedModel(base, motivated, extension=options.extension, statistics=options.statistics)
-    rate = keras.optimizers.schedules.CosineDecay(options.rate or (0.1 if options.optimizer == "sgd" else 1e-3), steps)
+    highest = options.rate or (0.1 if options.optimizer == "sgd" else 1e-3)
+    warmup = round(options.warmup * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else highest, steps - warmup, warmup_target=highest if warmup else None, warmup_steps=warmup
+    )
     optimizer = (
         keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
         if options.optimizer == "sgd"

@@ -12,12 +12,12 @@ import collections
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from image_settings import described, read
-from scipy import stats
+from image_statistics import paired, spread
 
 ENOUGH = 5  # seeds; tables say where there are fewer
 # What tells arms of one experiment apart; the other settings tell experiments apart.
@@ -35,28 +35,6 @@ PLANNED = [
     ("cifar100", "efficientnet-b1/b2", "images of 64"),
     ("cifar10", "vit-tiny/small", "whole images, adamw"),
 ]
-
-
-def paired(values: dict[int, float], twins: dict[int, float]) -> str:
-    """Mean difference over the seeds that both have, in points, with a 95 % interval (Student's t)."""
-    seeds = sorted(values.keys() & twins.keys())
-    if not seeds:
-        return ""
-    differences = 100 * np.array([values[seed] - twins[seed] for seed in seeds])
-    if len(seeds) < 3:  # an interval from two says nothing
-        return f"{differences.mean():+.2f} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
-    half = stats.t.ppf(0.975, len(seeds) - 1) * stats.sem(differences)
-    return f"{differences.mean():+.2f} ± {half:.2f}"
-
-
-def spread(values: Iterable[float]) -> str:
-    """Mean and standard deviation, in percent."""
-    percent = 100 * np.array(list(values))
-    return (
-        ""
-        if not len(percent)
-        else f"{percent.mean():.2f}" + (f" ± {percent.std(ddof=1):.2f}" if len(percent) > 1 else "")
-    )
 
 
 def table(lines: Sequence[dict[str, Any]], which: str) -> str:
@@ -100,12 +78,14 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         settings = json.loads(key)
         images = f"{settings['examples'] or 'all'} training images"
         images += f" of {settings['image_size']}x{settings['image_size']}" if settings["image_size"] else ""
+        rate = f"rate {settings['rate']}" if settings["rate"] else "default rate"
+        rate += f" after {settings['warmup']:.0%} warm-up" if settings["warmup"] else ""
         machines = sorted(
             {f"{line['backend']} {line['versions'][line['backend']]} on {line['device']}" for line in found}
         )
         parts.append(
             f"### {settings['data']}, {settings['pair']}\n\n{images}, {settings['epochs']} epochs, batches of "
-            f"{settings['batch']}, {settings['optimizer']}; {len(found)} runs; {'; '.join(machines)}.\n\n"
+            f"{settings['batch']}, {settings['optimizer']}, {rate}; {len(found)} runs; {'; '.join(machines)}.\n\n"
             f"With batch norm recalibrated:\n\n{table(found, 'accuracy_recalibrated')}\n"
             f"As trained:\n\n{table(found, 'accuracy')}"
         )

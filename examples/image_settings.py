@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from image_models import PAIRS
-
 ARMS = ("base", "motivated-alone", "motivation", "random", "count-matched", "base-weighted")
 BATCHES = {"alternate": (0.0, 1.0), "joint": (1.0, 1.0), "average": (0.5, 0.5)}
 
@@ -19,7 +17,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--data", default="digits", help="digits, cifar10, cifar100, or an .npz with keras.datasets.cifar10's arrays")
     add("--examples", type=int, help="take this many training images only")
     add("--image-size", type=int, help="average the images down to this size")
-    add("--pair", choices=PAIRS, default="resnet-8/14")
+    add("--pair", default="resnet-8/14", help="a name in image_models.PAIRS")
     add("--arm", choices=ARMS, default="motivation", help="base-weighted: the base alone, with the joint loss's weight")
     add("--k", type=int, default=2, help="falls of the loss in a row that start motivation; 0: always")
     add("--trend", action="store_true", help="instead of --k: motivated while the loss of late is below the one before")
@@ -33,7 +31,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=int, default=10)
     add("--batch", type=int, default=128)
     add("--optimizer", choices=("sgd", "adamw"), default="sgd")
-    add("--rate", type=float, help="first learning rate, of a cosine; 0.1 for sgd, 0.001 for adamw")
+    add("--rate", type=float, help="highest learning rate, of a cosine; 0.1 for sgd, 0.001 for adamw")
+    add("--warmup", type=float, default=0.0, help="the part of the training in which the rate rises from 0 to --rate")
     add("--record", help="file with the line of the `motivation` run that `random` and `count-matched` go by")
     add("--output", help="file to append the line to")
     return parser.parse_args(arguments)

@@ -15,7 +15,7 @@ def decisions(condition, losses):
 
 
 def test_loss_streak_on_noise_is_motivated_at_the_share_of_pure_chance():
-    losses = np.random.default_rng(0).normal(size=3000)
+    losses = np.random.default_rng(0).normal(size=1000)
     for k in (1, 2, 3):
         assert np.mean(decisions(km.LossStreak(k), losses)) == pytest.approx(1 / math.factorial(k + 1), abs=0.03)
 
@@ -26,8 +26,8 @@ def spells(flags):
 
 
 def test_loss_trend_comes_in_spells_and_hears_a_trend_through_noise():
-    noise = np.random.default_rng(2).normal(size=2000)
-    falling, rising = noise - 0.01 * np.arange(2000), noise + 0.01 * np.arange(2000)
+    noise = np.random.default_rng(2).normal(size=1000)
+    falling, rising = noise - 0.01 * np.arange(1000), noise + 0.01 * np.arange(1000)
     assert np.mean(decisions(km.LossTrend(), falling)[100:]) > 0.85
     assert np.mean(decisions(km.LossTrend(), rising)[100:]) < 0.15
     on_noise = decisions(km.LossTrend(), noise)

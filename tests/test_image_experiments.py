@@ -59,15 +59,22 @@ def test_a_run_tells_all(lines):
             assert all(0 <= value <= 1 for value in line[name].values())
 
 
+def test_an_unknown_pair_is_refused():
+    import image_classification
+
+    with pytest.raises(ValueError, match=r"`pair` must be one of resnet-8/14, .*Received: resnet-8/15"):
+        image_classification.main([*QUICK, "--pair", "resnet-8/15"])
+
+
 def test_the_plan_has_each_arm_once_and_those_to_go_by_first():
     import image_settings
     import image_sweep
 
     seen = []
-    for batch in image_sweep.runs(["paper", "remedies"], range(2), ["--epochs", "1"]):
+    for batch in image_sweep.runs(["paper", "remedies", "candidates"], range(2), ["--epochs", "1"]):
         for arguments in batch:
             options = image_settings.parse(arguments)
-            if options.arm in ("random", "count-matched"):
+            if options.arm in ("random", "count-matched") and options.share is None:
                 wanted = image_settings.settings({**vars(options), "arm": "motivation"})
                 assert wanted in seen
             seen.append(image_settings.settings(vars(options)))
@@ -77,7 +84,7 @@ def test_the_plan_has_each_arm_once_and_those_to_go_by_first():
         for statistics in ("private", "shared"):
             assert any(s["k"] == k and s["statistics"] == statistics and s["arm"] == "motivation" for s in seen)
     assert {s["arm"] for s in seen} == set(image_settings.ARMS)
-    assert len(arms) >= 2 * 21
+    assert len(arms) == 2 * 28
 
 
 @pytest.mark.slow
