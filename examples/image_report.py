@@ -74,7 +74,7 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         common |= {"backend": line["backend"], "device": line["device"]}  # seeds mean nothing across backends
         experiments[json.dumps(common)].append(line)
     parts = []
-    for key, found in experiments.items():
+    for key, found in sorted(experiments.items(), key=lambda item: -len(item[1])):  # what says most comes first
         settings = json.loads(key)
         images = f"{settings['examples'] or 'all'} training images"
         images += f" of {settings['image_size']}x{settings['image_size']}" if settings["image_size"] else ""
@@ -83,11 +83,12 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         machines = sorted(
             {f"{line['backend']} {line['versions'][line['backend']]} on {line['device']}" for line in found}
         )
+        few = max(line["settings"]["seed"] for line in found) < 2  # the pages' length tells too
         parts.append(
             f"### {settings['data']}, {settings['pair']}\n\n{images}, {settings['epochs']} epochs, batches of "
             f"{settings['batch']}, {settings['optimizer']}, {rate}; {len(found)} runs; {'; '.join(machines)}.\n\n"
             f"With batch norm recalibrated:\n\n{table(found, 'accuracy_recalibrated')}\n"
-            f"As trained:\n\n{table(found, 'accuracy')}"
+            + ("" if few else f"As trained:\n\n{table(found, 'accuracy')}")
         )
     done = {
         (line["settings"]["data"], line["settings"]["pair"])
