@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_motivation import _keras, conditions, summaries
-from keras_motivation._backend import BackendStep
+from keras_motivation._backend import DISPATCHES, BackendStep
 from keras_motivation.accounting import Accounting
 from keras_motivation.checks import (
     check_choice,
@@ -252,6 +252,7 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
         motivation: Any = "loss_streak",
         motivated_batch: Any = "alternate",
         evaluate_motivated: bool = True,
+        dispatch: str = "auto",
         **kwargs: Any,
     ) -> None:
         """Configures training as `keras.Model.compile` does, and the motivation.
@@ -268,15 +269,19 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
                 Wherever the base's loss takes part, it is what the condition hears and the logs show.
             evaluate_motivated: Whether `evaluate` and validation also evaluate the motivated model and report its
                 results as `motivated_*`.
+            dispatch: Where the model of a batch is chosen: "graph", inside one compiled step, so that the host need not
+                wait for the device; "host", which calls one of two steps; "auto", whichever is faster. TensorFlow has
+                "graph" only, PyTorch "host" only, JAX both. About speed alone, and so not saved with the model.
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If the condition's name or `motivated_batch` is unknown, the optimizer accumulates gradients
-                over batches, or a shared weight is frozen in one of the models only.
+            ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown, the optimizer accumulates
+                gradients over batches, or a shared weight is frozen in one of the models only.
             TypeError: If `motivation` is of another type.
         """
         condition = self._same_or_new(motivation)
         weights = loss_weights(motivated_batch)
+        check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         optimizer = keras.optimizers.get(optimizer)
         check_optimizer(optimizer)
         check_current(self.weights_map)
@@ -288,6 +293,7 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
             metric_states=MetricStates(lambda: _variables(super(MotivatedModel, self).metrics)),
             evaluate=bool(evaluate_motivated),
             motivated_batch=weights,
+            dispatch=dispatch,
         )
 
     def _same_or_new(self, motivation: Any) -> MotivationCondition:

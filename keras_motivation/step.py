@@ -23,6 +23,7 @@ class CompiledPair:
     evaluate: bool = True
     motivated_batch: tuple[float, float] = (0.0, 1.0)
     record: Any = None
+    dispatch: str = "auto"
 
 
 class Step:

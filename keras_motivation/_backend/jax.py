@@ -1,11 +1,15 @@
-"""The step under JAX: two compiled functions; the host reads one boolean and calls the right one.
+"""The step under JAX, in two ways, by `compile(dispatch=...)`.
 
-On CPU this is the fast way: inside `lax.cond`, XLA:CPU runs convolutions on one thread. Where the flag is traced (a
-user compiles `train_step` himself) the choice falls to `lax.cond` all the same.
+"host": two compiled functions; the host reads one boolean and calls the right one. On CPU this is the fast way: inside
+`lax.cond` and `lax.scan`, XLA:CPU runs convolutions on one thread.
+"graph": one compiled function with a `lax.cond`, so that the host need not wait for the device; `steps_per_execution`
+batches are one `lax.scan`.
+Where the flag is traced (a user compiles `train_step` himself) the choice falls to `lax.cond` all the same.
 """
 
 import contextlib
 import functools
+import itertools
 import signal
 import threading
 import warnings
@@ -14,8 +18,11 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
 
 STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+
+DISPATCHES = ("graph", "host")  # where the model of a batch can be chosen
 
 
 class BackendStep:
@@ -47,20 +54,42 @@ class BackendStep:
         shardings = None
         if keras.distribution.distribution() is not None:
             shardings = (None, self._get_state_sharding_spec())
-        compiled = [
-            jax.jit(functools.partial(self._train_batch, flag), donate_argnums=0, out_shardings=shardings)
-            for flag in (False, True)
-        ]
-        position = self._flag_position()
+        jit = functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
+        in_graph = dispatches_in_graph(self._compiled_pair.dispatch)
+        if in_graph:
+            one = jit(self.train_step)
+        else:
+            position = self._flag_position()
+            choices = [jit(functools.partial(self._train_batch, flag)) for flag in (False, True)]
 
-        def train_step(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-            with _interrupts_wait():
-                logs, state = compiled[bool(state[1][position])](state, data)
-                self._jax_state = dict(zip(STATE, state))
-            return logs, state
+            def one(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+                return choices[bool(state[1][position])](state, data)
 
-        # `_make_function` adds the loop of `steps_per_execution`; no public call does.
-        self.train_function = self._make_function(train_step)
+        def noted(step: Callable[..., Any]) -> Callable[..., Any]:
+            def train_step(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+                with _interrupts_wait():
+                    logs, state = step(state, data)
+                    self._jax_state = dict(zip(STATE, state))
+                return logs, state
+
+            return train_step
+
+        if in_graph and self.steps_per_execution > 1:
+            self.train_function = _in_chunks(noted(one), noted(jit(self._train_batches)), self.steps_per_execution)
+        else:
+            # `_make_function` adds the loop of `steps_per_execution`; no public call does.
+            self.train_function = self._make_function(noted(one))
+
+    def _train_batches(self: Any, state: Any, batches: Any) -> tuple[dict[str, Any], Any]:
+        """Several batches, stacked, as one loop of the device. The logs are the last batch's, as in Keras."""
+
+        def step(state: Any, data: Any) -> tuple[Any, dict[str, Any]]:
+            logs, after = self.train_step(state, data)
+            # A loop's state must not change its type: Python numbers in Keras's metrics promote some.
+            return jax.tree.map(lambda new, old: jax.lax.convert_element_type(new, old.dtype), after, state), logs
+
+        state, logs = jax.lax.scan(step, state, batches)
+        return jax.tree.map(lambda values: values[-1], logs), state
 
     def make_test_function(self: Any, force: bool = False) -> None:
         """As in Keras."""
@@ -109,6 +138,30 @@ class BackendStep:
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
             logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)
+
+
+def dispatches_in_graph(dispatch: str) -> bool:
+    """Whether the choice of the model is part of the compiled step."""
+    return dispatch == "graph" or (dispatch == "auto" and jax.default_backend() != "cpu")
+
+
+def _in_chunks(one: Callable[..., Any], many: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A function of the state and an iterator: trains `count` batches in one call; what is left over, one by one."""
+
+    def train_function(state: Any, iterator: Iterator[Any]) -> tuple[dict[str, Any], Any]:
+        batches = [next(iterator), *itertools.islice(iterator, count - 1)]
+        shapes = {tuple(leaf.shape for leaf in jax.tree.leaves(batch)) for batch in batches}
+        if len(batches) == count and len(shapes) == 1:
+            return many(state, jax.tree.map(lambda *leaves: _stacked(leaves), *batches))
+        for batch in batches:
+            logs, state = one(state, batch)
+        return logs, state
+
+    return train_function
+
+
+def _stacked(leaves: Any) -> Any:
+    return (jax.numpy if isinstance(leaves[0], jax.Array) else np).stack(leaves)
 
 
 @contextlib.contextmanager

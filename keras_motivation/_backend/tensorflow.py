@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+DISPATCHES = ("graph",)  # where the model of a batch can be chosen
+
 
 class BackendStep:
     """Mixin of `MotivatedModel` for the TensorFlow backend."""

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import torch
 
+DISPATCHES = ("host",)  # where the model of a batch can be chosen
+
 
 class BackendStep:
     """Mixin of `MotivatedModel` for the PyTorch backend."""
