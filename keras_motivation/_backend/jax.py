@@ -145,7 +145,7 @@ def dispatches_in_graph(dispatch: str) -> bool:
     return dispatch == "graph" or (dispatch == "auto" and jax.default_backend() != "cpu")
 
 
-def _in_chunks(one: Callable[..., Any], many: Callable[..., Any], count: int) -> Callable[..., Any]:
+def _in_chunks(one: Callable[..., Any], many: Callable[..., Any], count: int) -> Any:
     """A function of the state and an iterator: trains `count` batches in one call; what is left over, one by one."""
 
     def train_function(state: Any, iterator: Iterator[Any]) -> tuple[dict[str, Any], Any]:
