@@ -9,11 +9,12 @@ PYTEST_ARGS ?=
 TORCH := torch==2.13.0
 quickstart: export KERAS_BACKEND := $(KERAS_BACKEND)
 
-.PHONY: help quickstart test test-cv docs lint format clean $(BACKENDS:%=test-%)
+.PHONY: help quickstart test test-cv bench docs lint format clean $(BACKENDS:%=test-%)
 
 help:
 	@echo "make quickstart   train a nested pair on real images and write both models (KERAS_BACKEND=jax|tensorflow|torch)"
 	@echo "make test         the test suite under every backend; make test-jax and so on for one, test-cv for KerasCV"
+	@echo "make bench        what a pair's fit costs beside the stock models', under every backend"
 	@echo "make docs         the documentation site, in site/"
 	@echo "make lint         ruff and mypy;  make format to let ruff fix"
 
@@ -56,6 +57,10 @@ $(BACKENDS:%=test-%): test-%: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.insta
 # KerasCV imports TensorFlow under every backend.
 test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.installed-tensorflow
 	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m cv tests/test_keras_cv.py; done
+
+bench: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
+	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 \
+		$(BIN)/python -W ignore benchmarks/overhead.py --output benchmarks/results/speed/overhead.jsonl; done
 
 # Keras is imported for nothing: the pages' API reference is read off the source.
 docs: $(VENV)/.installed-docs
