@@ -74,7 +74,13 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         common |= {"backend": line["backend"], "device": line["device"]}  # seeds mean nothing across backends
         experiments[json.dumps(common)].append(line)
     parts = []
-    for key, found in sorted(experiments.items(), key=lambda item: -len(item[1])):  # what says most comes first
+    order = list(dict.fromkeys((line["settings"]["data"], line["settings"]["pair"]) for line in lines))
+
+    def rank(item: tuple[str, list[dict[str, Any]]]) -> tuple[int, int]:
+        first = item[1][0]["settings"]
+        return order.index((first["data"], first["pair"])), -len(item[1])
+
+    for key, found in sorted(experiments.items(), key=rank):  # of one pair, what says most comes first
         settings = json.loads(key)
         images = f"{settings['examples'] or 'all'} training images"
         images += f" of {settings['image_size']}x{settings['image_size']}" if settings["image_size"] else ""
@@ -85,8 +91,8 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         )
         few = max(line["settings"]["seed"] for line in found) < 2  # the pages' length tells too
         parts.append(
-            f"### {settings['data']}, {settings['pair']}\n\n{images}, {settings['epochs']} epochs, batches of "
-            f"{settings['batch']}, {settings['optimizer']}, {rate}; {len(found)} runs; {'; '.join(machines)}.\n\n"
+            f"### {settings['data']}, {settings['pair']}, {settings['epochs']} epochs, {rate}\n\n{images}, batches of "
+            f"{settings['batch']}, {settings['optimizer']}; {len(found)} runs; {'; '.join(machines)}.\n\n"
             f"With batch norm recalibrated:\n\n{table(found, 'accuracy_recalibrated')}\n"
             + ("" if few else f"As trained:\n\n{table(found, 'accuracy')}")
         )
