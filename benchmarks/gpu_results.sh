@@ -4,7 +4,8 @@
 #
 # The machine needs what gpu.sh says, and scipy and scikit-learn for the report and the digits.
 # Usage: bash benchmarks/gpu_results.sh DATA OUTPUT.jsonl [arguments of image_classification.py]
-#   e.g. bash benchmarks/gpu_results.sh cifar10.npz runs.jsonl --pair resnet-20/32 --epochs 60
+#   e.g. GROUPS_="paper candidates" bash benchmarks/gpu_results.sh cifar10.npz runs.jsonl --pair resnet-20/32 --epochs 60 \
+#            --rate 0.4 --warmup 0.05
 # DATA is cifar10, cifar100 or an .npz with the arrays of keras.datasets.cifar10. SEEDS (3), JOBS (8) and GROUPS_ (paper) can
 # be set in the environment, WHEELS as for gpu.sh.
 set -u
