@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 TORCH := torch==2.13.0
 quickstart: export KERAS_BACKEND := $(KERAS_BACKEND)
 
-.PHONY: help quickstart test test-cv bench docs lint format clean $(BACKENDS:%=test-%)
+.PHONY: help quickstart test test-cv bench docs lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=test-%-quick) $(BACKENDS:%=test-%-slow)
 
 help:
 	@echo "make quickstart   train a nested pair on real images and write both models (KERAS_BACKEND=jax|tensorflow|torch)"
@@ -43,16 +43,23 @@ $(VENV)/.installed-cv: pyproject.toml $(VENV)/.installed-dev | $(BIN)/python
 	@touch $@
 
 # Two processes at a time, each with one thread; the output of one comes whole when it is through. The longest first.
-TESTS := $(patsubst %,test-%,$(filter jax,$(BACKENDS)) $(filter-out jax,$(BACKENDS)))
-# XLA optimises little, since tests run what they compile a few times only.
+TESTS := $(patsubst %,test-%-quick,tensorflow jax torch) $(patsubst %,test-%-slow,tensorflow jax torch)
+# XLA optimises little, since tests run what they compile a few times only, and keeps what it compiled for tests to come.
 PYTEST := TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(TESTS) test-cv
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
+		$(filter $(BACKENDS:%=test-%-quick) $(BACKENDS:%=test-%-slow),$(TESTS)) test-cv
 
-$(BACKENDS:%=test-%): test-%: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
-	KERAS_BACKEND=$* $(PYTEST) -m "not cv"
+$(BACKENDS:%=test-%): test-%: test-%-quick test-%-slow
+
+$(BACKENDS:%=test-%-quick): test-%-quick: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
+	KERAS_BACKEND=$* $(PYTEST) -m "not cv and not slow"
+
+$(BACKENDS:%=test-%-slow): test-%-slow: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
+	KERAS_BACKEND=$* $(PYTEST) -m "slow and not cv"
 
 # KerasCV imports TensorFlow under every backend.
 test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.installed-tensorflow
