@@ -116,6 +116,7 @@ def main() -> None:
             "versions": versions(),
         }
         if options.output:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
             with options.output.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         rows.append([pair, *(f"{r['median']:.3f} ({r['low']:.3f}-{r['high']:.3f})" for r in ratios.values())])

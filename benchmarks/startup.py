@@ -82,6 +82,7 @@ def main() -> None:
         "versions": versions(),
     }
     if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         with options.output.open("a") as file:
             file.write(json.dumps(line) + "\n")
     for name, value in line.items():
