@@ -10,16 +10,21 @@ import keras
 from keras import layers
 
 
-def augmented(inputs: keras.KerasTensor, flip: bool) -> keras.KerasTensor:
-    """Standard augmentation: shifts of up to an eighth of the image, and mirroring."""
-    x = layers.RandomTranslation(0.125, 0.125, fill_mode="constant", interpolation="nearest", name="shift")(inputs)
+def augmented(inputs: keras.KerasTensor, flip: bool | None) -> keras.KerasTensor:
+    """Standard augmentation: shifts of up to an eighth of the image, and mirroring; none if `flip` is None."""
+    if flip is None:
+        return inputs
+    shift = layers.RandomTranslation(0.125, 0.125, fill_mode="constant", interpolation="nearest", name="shift")
+    # Keras declares this layer unfit for XLA on all backends, and would run the whole model op by op under JAX.
+    shift.supports_jit = keras.backend.backend() == "jax"
+    x = shift(inputs)
     return layers.RandomFlip("horizontal", name="mirror")(x) if flip else x
 
 
 def resnet(depth: int, width: int = 16) -> Callable[..., keras.Model]:
     """A ResNet for small images, of 6n+2 layers in three stages (He et al. 2016, section 4.2)."""
 
-    def build(shape: tuple[int, ...], classes: int, flip: bool) -> keras.Model:
+    def build(shape: tuple[int, ...], classes: int, flip: bool | None) -> keras.Model:
         def conv_norm(x: keras.KerasTensor, filters: int, size: int, stride: int, name: str) -> keras.KerasTensor:
             conv = layers.Conv2D(
                 filters, size, stride, "same", use_bias=False, kernel_initializer="he_normal", name=name
@@ -46,7 +51,7 @@ def resnet(depth: int, width: int = 16) -> Callable[..., keras.Model]:
 def efficientnet(size: int) -> Callable[..., keras.Model]:
     """EfficientNet-B0, B1 or B2 of keras.applications, which shrinks its input 32 times: images of 64 and more."""
 
-    def build(shape: tuple[int, ...], classes: int, flip: bool) -> keras.Model:
+    def build(shape: tuple[int, ...], classes: int, flip: bool | None) -> keras.Model:
         application = getattr(keras.applications, f"EfficientNetB{size}")
         inputs = keras.Input(shape)
         net = application(weights=None, input_shape=shape, classes=classes, classifier_activation=None)
@@ -58,7 +63,7 @@ def efficientnet(size: int) -> Callable[..., keras.Model]:
 def vit(blocks: int, heads: int) -> Callable[..., keras.Model]:
     """KerasHub's ViT with heads of 32 channels and 64 patches an image."""
 
-    def build(shape: tuple[int, ...], classes: int, flip: bool) -> keras.Model:
+    def build(shape: tuple[int, ...], classes: int, flip: bool | None) -> keras.Model:
         import keras_hub
 
         inputs = keras.Input(shape)

@@ -52,11 +52,11 @@ class Accounting:
     def record_batches(self: Any, capacity: int, input_shape: Any = None) -> None:
         """Has the training step note each batch, for `callbacks.MotivationHistory`. Call it before `fit`.
 
+        `batch_record` is the record: the one before if it is large enough. It lasts until `compile`.
+
         Args:
             capacity: How many batches are held.
             input_shape: As in `training_cost`.
-
-        `batch_record` is the record: the one before if it is large enough. It lasts until `compile`.
 
         Raises:
             ValueError: If `input_shape` is given and does not fit.

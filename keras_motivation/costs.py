@@ -28,6 +28,7 @@ class TrainedExamples(keras.layers.Layer):
             ]
             for digit in ("low", "high")
         )
+        self.built = True  # else Keras would build the whole pair anew, by a symbolic run, at the start of every `fit`
 
     def count(self, motivated: bool, examples: Any) -> None:
         """Adds the examples of a batch, in the training step."""

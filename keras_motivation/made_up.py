@@ -1,6 +1,7 @@
 """Random weights and inputs on which any model can be tried."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -14,10 +15,26 @@ SAMPLES = 4
 OPEN_SIZES = ((4, 32), (32, 64), (128, 128))
 
 
-def random_weight(variable: Any, random: np.random.Generator) -> np.ndarray:
+def random_numbers(random: np.random.Generator) -> Callable[[tuple[int, ...]], np.ndarray]:
+    """Standard normal numbers by shape, from one pool: to draw each of 100 million weights takes seconds.
+
+    The pool's size is prime, so that no two rows or columns of a large tensor come out the same.
+    """
+    pool = random.standard_normal(1_000_003, np.float32)
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        start, size = random.integers(len(pool)), math.prod(shape)
+        if start + size <= len(pool):
+            return pool[start : start + size].reshape(shape)
+        return np.resize(np.roll(pool, -start), shape)
+
+    return draw
+
+
+def random_weight(variable: Any, numbers: Callable[[tuple[int, ...]], np.ndarray]) -> np.ndarray:
     """Random, and such that a signal neither dies nor explodes: scales near 1, kernels by their fan-in."""
     shape = tuple(variable.shape)
-    value = random.standard_normal(shape, np.float32)
+    value = numbers(shape)
     if len(shape) < 2:
         near_one = variable.name in ("gamma", "scale", "moving_variance")
         return np.abs(1 + 0.3 * value) if near_one else 0.1 * value

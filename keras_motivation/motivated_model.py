@@ -270,8 +270,8 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
             evaluate_motivated: Whether `evaluate` and validation also evaluate the motivated model and report its
                 results as `motivated_*`.
             dispatch: Where the model of a batch is chosen: "graph", inside one compiled step, so that the host need not
-                wait for the device; "host", which calls one of two steps; "auto", whichever is faster. TensorFlow has
-                "graph" only, PyTorch "host" only, JAX both. About speed alone, and so not saved with the model.
+                wait for the device; "host", which calls one of two steps. TensorFlow has "graph" only, PyTorch "host"
+                only, JAX both, of which "auto" is "host". About speed alone, and so not saved with the model.
             **kwargs: As in Keras.
 
         Raises:

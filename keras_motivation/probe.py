@@ -18,7 +18,7 @@ from keras import ops
 from keras_motivation import _keras
 from keras_motivation._backend import gradients
 from keras_motivation.assembly import positions
-from keras_motivation.made_up import guesses, random_weight
+from keras_motivation.made_up import guesses, random_numbers, random_weight
 
 LEAST_VARIATION = 0.01
 
@@ -104,7 +104,8 @@ class Probe:
     def _run_base(self, batch: Any) -> None:
         values = self.base_values | self._batch_statistics(batch)
         self.expected = self._run(self.map.base, batch, self._values(self.map.base, values))
-        self.x, self.base_values = batch, values
+        # Tensors, since each run of either model takes them again.
+        self.x, self.base_values = batch, {key: ops.convert_to_tensor(value) for key, value in values.items()}
         sizes = [max(np.abs(o).max(), 1e-30) for o in self.expected]
         varied = [np.abs(o - o.mean(axis=0)).max() / size for o, size in zip(self.expected, sizes)]
         self.variation = float(np.nan_to_num(max(varied)))
@@ -115,7 +116,8 @@ class Probe:
         """Compares the models with the whole extension at zero."""
         if self.variation < LEAST_VARIATION:
             return Verdict("unknown", float("nan"), self.variation)
-        nesting, error = "exact", self._largest(self._outputs(self._everything, restrict=False), self.expected)
+        outputs = self._outputs(self._everything, restrict=False) if self._norms else self._silenced
+        nesting, error = "exact", self._largest(outputs, self.expected)
         if self._norms and not error <= self.precision.models:
             nesting, error = "up to layer norm", self._largest(self._silenced, self.expected)
         if not error <= self.precision.models:
@@ -232,7 +234,8 @@ class Probe:
         buffers = {id(v) for v in _keras.buffers(model) if not v.name.startswith("moving_")}
         keeps = [v for v in model.variables if id(v) in buffers or _keras.is_seed(v)]
         kept = {id(v): ops.convert_to_numpy(v.value) for v in keeps}
-        return {id(v): random_weight(v, self.random) for v in model.variables if id(v) not in kept} | kept
+        numbers = random_numbers(self.random)
+        return {id(v): random_weight(v, numbers) for v in model.variables if id(v) not in kept} | kept
 
     def _batch_statistics(self, batch: Any) -> dict[int, np.ndarray]:
         """The moving statistics of the base's batch norms, each set to those of the inputs.

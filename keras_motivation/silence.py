@@ -74,11 +74,12 @@ def find_zeros(weights_map: Any, probe: Probe) -> tuple[Zeros | None, str]:
     tails, hidden = find_block_ends(weights_map.motivated, lambda layer: status(weights_map, layer))
     zeros = crossings | {id(v): True for layer in tails for v in _last_weights(layer)}
     ends = [v for layer in tails for v in _last_weights(layer)]
-    if tails and not (probe.is_silent(zeros | _all(hidden)) and probe.learns(zeros | _all(hidden), ends)):
+    silent = probe.is_silent(zeros | _all(hidden))
+    if tails and not (silent and probe.learns(zeros | _all(hidden), ends)):
         # What the graph shows does not do, as behind a ReLU or where two ends are multiplied. Try whatever is new.
         new = [layer for layer, _ in layers_with_weights(weights_map.motivated) if status(weights_map, layer) == "new"]
         zeros, hidden = crossings, new
-    found = _search(hidden, zeros, probe) if hidden else zeros if probe.is_silent(zeros) else None
+    found = _search(hidden, zeros, probe) if hidden else zeros if silent else None
     if found is None:
         return None, NOT_FOUND
     frozen = [v.path for v in weights_map.motivated.variables if found.get(id(v)) is True and not v.trainable]

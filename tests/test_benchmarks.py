@@ -5,6 +5,7 @@ import pathlib
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 SCRIPTS = str(pathlib.Path(__file__).parents[1] / "benchmarks")
@@ -14,7 +15,11 @@ SCRIPTS = str(pathlib.Path(__file__).parents[1] / "benchmarks")
 def _path(monkeypatch):
     monkeypatch.setattr(sys, "path", [SCRIPTS, *sys.path])
     yield
-    for name in [name for name in sys.modules if name in ("timing", "overhead") or name.startswith("image_")]:
+    for name in [
+        name
+        for name in sys.modules
+        if name in ("timing", "overhead", "reporting", "startup", "tables") or name.startswith("image_")
+    ]:
         del sys.modules[name]
 
 
@@ -38,6 +43,26 @@ def test_every_n_th_batch():
     assert again.n == 3
 
 
+def test_tables_show_the_newest_lines_and_what_differs():
+    import tables
+
+    ratio = {"median": 1.0, "low": 0.9, "high": 1.1}
+    line = {
+        "benchmark": "b",
+        "settings": {"pair": "x", "side": 8},
+        "backend": "jax",
+        "device": "cpu",
+        "ratio": {"n": 2.0},
+    }
+    lines = [line, line | {"ratio": {"n": ratio}}, line | {"settings": {"pair": "y", "side": 8}, "images_a_second": 5}]
+    assert tables.table(lines).splitlines() == [
+        "| pair | backend | n (ratio) | images a second |",
+        "| --- | --- | --- | --- |",
+        "| x | jax | 1.0 (0.9-1.1) |  |",
+        "| y | jax | 2.0 | 5 |",
+    ]
+
+
 @pytest.mark.slow
 def test_overhead_against_the_stock_models(tmp_path, monkeypatch, capsys):
     import overhead
@@ -50,7 +75,8 @@ def test_overhead_against_the_stock_models(tmp_path, monkeypatch, capsys):
         return build
 
     monkeypatch.setitem(overhead.PAIRS, "resnet-tiny", (net(2), net(4)))
-    monkeypatch.setattr(overhead, "CONDITIONS", {"alternating": overhead.CONDITIONS["alternating"]})
+    conditions = {name: overhead.CONDITIONS[name] for name in ("alternating", "one in six")}
+    monkeypatch.setattr(overhead, "CONDITIONS", conditions)
     arguments = ["--pairs", "resnet-tiny", "--side", "4", "--batch", "2", "--steps", "2", "--rounds", "2"]
     monkeypatch.setattr(sys, "argv", ["overhead.py", *arguments, "--output", str(tmp_path / "lines.jsonl")])
     overhead.main()
@@ -59,7 +85,62 @@ def test_overhead_against_the_stock_models(tmp_path, monkeypatch, capsys):
         **{"pair": "resnet-tiny", "side": 4, "batch": 2, "steps": 2, "rounds": 2},
         **{"steps_per_execution": 1, "dispatch": "auto", "dtype": "float32"},
     }
-    assert line["milliseconds_a_batch"].keys() == {"base", "motivated", "alternating"}
+    assert line["milliseconds_a_batch"].keys() == {"base", "motivated"}
     assert line["ratio"]["alternating"]["median"] > 0
     assert line["backend"] == keras.backend.backend()
     assert "resnet-tiny | " in capsys.readouterr().out
+
+
+def test_a_line_says_what_was_measured(tmp_path, monkeypatch):
+    import reporting
+
+    monkeypatch.setattr(sys, "argv", ["/some/where/overhead.py", "--batch", "8"])
+    returned = reporting.report({"batch": 8}, {"ratio": 1.5}, tmp_path / "new" / "lines.jsonl")
+    (line,) = map(json.loads, (tmp_path / "new" / "lines.jsonl").read_text().splitlines())
+    assert line == returned
+    expected = {"benchmark": "overhead", "settings": {"batch": 8}, "ratio": 1.5, "backend": keras.backend.backend()}
+    assert line.items() >= {**expected, "command": "benchmarks/overhead.py --batch 8"}.items()
+    assert reporting.report({}, {}, None)["versions"]["keras"] == keras.__version__
+
+
+def test_start_up_figures_come_from_their_subjects(monkeypatch, capsys):
+    import startup
+
+    taken = {"import keras": 1.0, "import both": 1.05, "first stock steps": 4.0, "first steps": 6.0, "construct": 2.0}
+    monkeypatch.setattr(startup, "in_process", lambda subject: {"seconds": taken[subject]})
+    figures = ["import_milliseconds", "first_steps_ratio", "construction_seconds"]
+    monkeypatch.setattr(sys, "argv", ["startup.py", "--rounds", "2", "--figures", *figures])
+    startup.main()
+    printed = capsys.readouterr().out
+    for name, value in zip(figures, (50.0, 1.5, 2.0)):
+        assert f"{name}: {{'median': {value}" in printed
+
+
+def test_what_fails_in_its_process_fails(monkeypatch):
+    import startup
+
+    monkeypatch.setattr(sys, "argv", ["startup.py", "--base", "NoSuchNet"])
+    with pytest.raises(RuntimeError, match="NoSuchNet"):
+        startup.in_process("construct")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["construct", "first stock steps", "first steps", "stock epoch", "epoch"])
+def test_subjects_of_the_start_run(subject, monkeypatch):
+    import startup
+
+    def models(options):
+        return [
+            keras.Sequential([keras.Input((2,)), keras.layers.Dense(n, "relu"), keras.layers.Dense(10, "softmax")])
+            for n in (4, 8)
+        ]
+
+    def fit(model, batches, options, **kwargs):
+        model.compile("adam", "sparse_categorical_crossentropy", **kwargs)
+        model.fit(np.zeros((batches, 2)), np.zeros(batches), batch_size=1, verbose=0)
+
+    monkeypatch.setattr(startup, "models", models)
+    monkeypatch.setattr(startup, "fit", fit)
+    found = startup.measured(subject, None)
+    assert found["seconds"] > 0
+    assert found["base"] == 3 * 4 * (2 * 4 + 4 + 4 * 10 + 10)  # weights and two slots of float32

@@ -226,6 +226,16 @@ def test_nothing_is_traced_again_after_the_first_epoch():
     assert counts == [counts[0]] * 4
 
 
+def test_fit_again_runs_nothing_beforehand(monkeypatch):
+    """Keras runs a model once at the start of every `fit` as long as a layer says that it is not built."""
+    model = compiled("never")
+    fit(model)
+    calls, call = [], model.base.call
+    monkeypatch.setattr(model.base, "call", lambda *args, **kwargs: calls.append(1) or call(*args, **kwargs))
+    fit(model)
+    assert len(calls) == (8 if BACKEND == "torch" else 0)
+
+
 def test_no_retrace_with_convolutions_and_batch_norm():
     """The state keeps shapes, dtypes and structure from step to step, batch-norm buffers and seeds included."""
     rng = np.random.default_rng(0)

@@ -169,3 +169,15 @@ def test_transfer(tmp_path, monkeypatch, capsys):
     assert [row[0] for row in rows] == ["base,", "base,", "motivated,", "motivated,"]
     assert all(0 <= float(value) <= 1 for row in rows for value in row[2:4])
     assert keras.models.load_model(tmp_path / "motivated.keras").count_params() > 1000
+
+
+def test_augmentation_keeps_the_step_compiled():
+    """Keras takes one augmenting layer for unfit for XLA and then, under JAX, runs every operation by itself."""
+    from image_models import PAIRS
+
+    model = PAIRS["resnet-8/14"][0]((8, 8, 3), 10, flip=True)
+    model.compile("sgd", "mse")
+    assert model.jit_compile == (keras.backend.backend() == "jax")
+    assert {layer.name for layer in model.layers} >= {"shift", "mirror"}
+    plain = PAIRS["resnet-8/14"][0]((8, 8, 3), 10, flip=None)
+    assert not {layer.name for layer in plain.layers} & {"shift", "mirror"}

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import compiled, crossentropy, fit, mlp, numpy, pair_of, values, vectors
+from helpers import assert_same_weights, compiled, crossentropy, fit, mlp, numpy, pair_of, values, vectors
 
 import keras_motivation as km
 
@@ -48,6 +48,20 @@ def test_a_step_is_the_weighted_sum_of_the_stock_steps(weights):
             outside[tuple(slice(0, n) for n in base_change[v.path].shape)] = False
         moved = (numpy(v) - before[id(v)])[outside]
         np.testing.assert_allclose(moved, of_motivated * motivated_change[v.path][outside], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Dynamo turns a warning inside its tracing into an internal error
+def test_a_compiled_joint_step_is_the_plain_one():
+    x, y = vectors(2, 8)
+    models = []
+    for jit in (False, True):
+        model = km.MotivatedModel(*pair_of("both", mlp), extension="random")
+        model.compile("sgd", crossentropy(), motivation="always", motivated_batch="joint", jit_compile=jit)
+        model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+        models.append(model)
+    assert_same_weights(models[1].base, models[0].base)
+    assert_same_weights(models[1].motivated, models[0].motivated)
 
 
 @pytest.mark.parametrize(("weights", "which"), [("joint", 0), ((2.0, 0.0), 0), ((0.0, 0.5), 1)])

@@ -1,7 +1,7 @@
 """The step under JAX, in two ways, by `compile(dispatch=...)`.
 
-"host": two compiled functions; the host reads one boolean and calls the right one. On CPU this is the fast way: inside
-`lax.cond` and `lax.scan`, XLA:CPU runs convolutions on one thread.
+"host" (and "auto"): two compiled functions; the host reads one boolean and calls the right one. On CPU this is the fast
+way for convolutions, which XLA:CPU runs on one thread inside `lax.cond` and `lax.scan`.
 "graph": one compiled function with a `lax.cond`, so that the host need not wait for the device; `steps_per_execution`
 batches are one `lax.scan`.
 Where the flag is traced (a user compiles `train_step` himself) the choice falls to `lax.cond` all the same.
@@ -55,7 +55,7 @@ class BackendStep:
         if keras.distribution.distribution() is not None:
             shardings = (None, self._get_state_sharding_spec())
         jit = functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
-        in_graph = dispatches_in_graph(self._compiled_pair.dispatch)
+        in_graph = self._compiled_pair.dispatch == "graph"
         if in_graph:
             one = jit(self.train_step)
         else:
@@ -138,11 +138,6 @@ class BackendStep:
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
             logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)
-
-
-def dispatches_in_graph(dispatch: str) -> bool:
-    """Whether the choice of the model is part of the compiled step."""
-    return dispatch == "graph" or (dispatch == "auto" and jax.default_backend() != "cpu")
 
 
 def _in_chunks(one: Callable[..., Any], many: Callable[..., Any], count: int) -> Any:

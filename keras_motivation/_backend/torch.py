@@ -1,4 +1,9 @@
-"""The step under PyTorch: a Python `if` on the flag that the batch before has left."""
+"""The step under PyTorch: a Python `if` on the flag that the batch before has left.
+
+Eager PyTorch would pay for each operation that assembles a weight, and again in the backward pass. Instead the shared
+weights are copied into the motivated model's own variables, where it finds them as any Keras model does, and the
+gradients are handed on from there to the variables that store the weights.
+"""
 
 import functools
 from collections.abc import Callable
@@ -46,18 +51,63 @@ class BackendStep:
         self.metric_states.build()
         super().make_test_function(force)  # type: ignore[misc]
 
+    def _forward(self: Any, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+        """Runs one nested model on the current weights.
+
+        Returns:
+            Its predictions and its penalties.
+        """
+        model = self._nested[level]
+        shared = self._maps[level - 1] if level else None
+        if shared is not None:
+            with torch.no_grad():
+                for entry, placement in zip(shared.entries, shared.placements):
+                    _write(entry.base.value, entry.motivated.value, placement)
+        y_pred = model(x, **({"training": training} if self._takes_training[level] else {}))
+        if shared is not None and training:
+            for entry, placement in zip(shared.entries, shared.placements):
+                if not entry.base.trainable:  # batch-norm statistics that both models share
+                    entry.base.assign(placement.take(entry.motivated.value))
+        return y_pred, model.losses
+
+    def _gradients(self: Any, motivated: bool, variables: list[Any]) -> list[Any]:
+        """The gradients of the variables, where those of the motivated model's shared weights go to the base's."""
+        found = {id(v): v.value.grad for v in variables}
+        if motivated:
+            for entry, placement in zip(self.weights_map.entries, self.weights_map.placements):
+                gradient = entry.motivated.value.grad
+                if gradient is None:
+                    continue
+                inner = gradient
+                if not placement.whole:
+                    inner = placement.take(gradient).clone()
+                    _write(0.0, gradient, placement)
+                own = found[id(entry.base)]
+                found[id(entry.base)] = inner if own is None else own + inner
+        return [found[id(v)] for v in variables]
+
     def _train_batch(self: Any, motivated: bool, data: Any, minimised_loss: Any = None) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.trained_variables(motivated)
-        for variable in variables:
-            variable.value.grad = None
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, motivated)
         minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
+        for model in self._nested:
+            model.zero_grad()
         self.optimizer.scale_loss(minimised).backward()
         with torch.no_grad():
-            gradients = self.clipped([v.value.grad for v in variables], variables)
+            gradients = self.clipped(self._gradients(motivated, variables), variables)
             self.optimizer.apply(gradients, variables)
             return self.finish_batch(motivated, loss.detach(), x, y, y_pred, sample_weight)
+
+
+def _write(value: Any, outer: Any, placement: Any) -> None:
+    """Writes where the base's entries stand in a motivated tensor: a number, or the base's tensor."""
+    if placement.prefix:
+        outer[placement.slices] = value
+    elif isinstance(value, float):
+        outer.masked_fill_(torch.as_tensor(placement.mask, device=outer.device), value)
+    else:
+        outer.copy_(placement.place(value, outer))
 
 
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
