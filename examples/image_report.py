@@ -89,7 +89,7 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         machines = sorted(
             {f"{line['backend']} {line['versions'][line['backend']]} on {line['device']}" for line in found}
         )
-        few = max(line["settings"]["seed"] for line in found) < 2  # the pages' length tells too
+        few = max(line["settings"]["seed"] for line in found) < 2  # then the second table is not worth its length
         parts.append(
             f"### {settings['data']}, {settings['pair']}, {settings['epochs']} epochs, {rate}\n\n{images}, batches of "
             f"{settings['batch']}, {settings['optimizer']}; {len(found)} runs; {'; '.join(machines)}.\n\n"
