@@ -1,22 +1,11 @@
 #!/usr/bin/env bash
 # The test suite on a CUDA machine, under JAX and PyTorch, within 9 minutes; a short table comes last.
 #
-# The machine needs PyTorch, JAX (both for CUDA), numpy and pytest. Wheels of whatever else is missing (keras, optree,
-# namex) can lie in the folder WHEELS (default: .whl); they are unpacked beside, not installed. Tests that need
-# TensorFlow, hypothesis, scikit-learn, KerasHub, KerasCV or exporters are skipped where those are missing.
+# What the machine needs: see gpu_environment.sh, and pytest. Tests that need TensorFlow, hypothesis, scikit-learn, KerasHub,
+# KerasCV or exporters are skipped where those are missing.
 # Usage: bash benchmarks/gpu.sh [test files; default: all]
 set -u
-cd "$(dirname "$0")/.."
-WHEELS=${WHEELS:-.whl}
-LIMIT=${LIMIT:-510} # seconds for all tests together
-WORK=$(mktemp -d)
-trap 'rm -rf "$WORK"' EXIT
-if compgen -G "$WHEELS/*.whl" > /dev/null; then
-    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$WORK/site" "$WHEELS"/*.whl || exit 1
-fi
-export WORK PYTHONPATH="$WORK/site:$PWD${PYTHONPATH:+:$PYTHONPATH}"
-# Many processes share the card, so none may take its memory in advance.
-export TF_CPP_MIN_LOG_LEVEL=3 XLA_PYTHON_CLIENT_PREALLOCATE=false
+source "$(dirname "$0")/gpu_environment.sh"
 # Comparisons to 1e-4 need real float32: no TF32 in matrix products and convolutions.
 export NVIDIA_TF32_OVERRIDE=0 JAX_DEFAULT_MATMUL_PRECISION=highest
 

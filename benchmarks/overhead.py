@@ -23,8 +23,9 @@ import keras_motivation as km
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 from image_models import PAIRS
 
-# Image side, batch and batches an epoch; a GPU takes real ones from the command line.
-SIZES = {"resnet": (32, 32, 12), "efficientnet": (32, 8, 6), "vit": (32, 8, 8)}
+# Image side, batch and batches an epoch (enough that what `fit` does once weighs little); a GPU takes real ones from
+# the command line.
+SIZES = {"resnet": (32, 32, 12), "efficientnet": (32, 8, 12), "vit": (32, 8, 40)}
 
 
 @keras.saving.register_keras_serializable("benchmarks")

@@ -64,9 +64,9 @@ class BackendStep:
                 for entry, placement in zip(shared.entries, shared.placements):
                     _write(entry.base.value, entry.motivated.value, placement)
         y_pred = model(x, **({"training": training} if self._takes_training[level] else {}))
-        if shared is not None and training:
+        if shared is not None and training and self.statistics == "shared":
             for entry, placement in zip(shared.entries, shared.placements):
-                if not entry.base.trainable:  # batch-norm statistics that both models share
+                if not entry.base.trainable:  # batch-norm statistics, which the model has moved on
                     entry.base.assign(placement.take(entry.motivated.value))
         return y_pred, model.losses
 
