@@ -3,7 +3,7 @@
 #
 # Usage: bash benchmarks/gpu_speed.sh small|dispatch|large|loops|start [folder for the lines]
 # What the machine needs: see gpu_environment.sh; "large" needs KerasHub, "loops" timm for EfficientNet.
-set -u
+set -uo pipefail
 PART=$1
 FOLDER=$(realpath -m "${2:-benchmarks/results/speed}")
 source "$(dirname "$0")/gpu_environment.sh"
@@ -14,6 +14,7 @@ measure() { # backend, benchmark, arguments
     shift 2
     [[ -z $TINY ]] || set -- "$@" --side 8 --batch 2 --steps 2 --rounds 1
     echo "== $backend $benchmark $*"
+    ((SECONDS < LIMIT)) || { echo "no time left: call this part again" >&2; return 1; } # `timeout 0` would mean no limit
     KERAS_BACKEND=$backend timeout "$((LIMIT - SECONDS))" python3 -W ignore "benchmarks/$benchmark.py" "$@" \
         --output "$FOLDER/$benchmark.jsonl" 2>&1 | tail -n 20
 }

@@ -26,6 +26,7 @@ import keras_motivation as km
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 from image_models import PAIRS
 
+HERE = [pair for pair in PAIRS if pair.startswith(("resnet", "efficientnet"))]  # those with a PyTorch equivalent
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -135,7 +136,7 @@ def main() -> None:
     """Measures pair by pair."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--pairs", nargs="+", choices=PAIRS, default=["resnet-8/14", "resnet-8/8-wide"])
+    add("--pairs", nargs="+", choices=HERE, default=["resnet-8/14", "resnet-8/8-wide"])
     add("--side", type=int, default=32, help="of the images")
     add("--batch", type=int, default=32)
     add("--steps", type=int, default=24, help="batches an epoch")
