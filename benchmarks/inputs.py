@@ -1,6 +1,6 @@
 """How fast `fit` takes in-memory images in each form that Keras knows, by a model that hardly computes.
 
-    KERAS_BACKEND=jax python benchmarks/inputs.py --output benchmarks/results/speed/inputs.jsonl
+KERAS_BACKEND=jax python benchmarks/inputs.py --output benchmarks/results/speed/inputs.jsonl
 """
 
 import argparse
