@@ -66,7 +66,8 @@ test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.insta
 	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m cv tests/test_keras_cv.py; done
 
 # One thread: with as many as there are cores, the time of a step depends on when the machine puts threads to sleep.
-BENCH := TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false \
+BENCH := TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+	XLA_FLAGS=--xla_cpu_multi_thread_eigen=false \
 	$(BIN)/python -W ignore
 SPEED := benchmarks/results/speed
 

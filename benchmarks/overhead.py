@@ -25,7 +25,7 @@ from image_models import PAIRS
 
 # Image side, batch and batches an epoch (enough that what `fit` does once weighs little); a GPU takes real ones from
 # the command line.
-SIZES = {"resnet": (32, 32, 12), "efficientnet": (32, 8, 12), "vit": (32, 8, 40)}
+SIZES = {"resnet": (32, 32, 12), "efficientnet": (32, 8, 12), "vit": (32, 8, 40), "dense": (8, 32, 320)}
 
 
 @keras.saving.register_keras_serializable("benchmarks")

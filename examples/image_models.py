@@ -83,14 +83,30 @@ def vit(blocks: int, heads: int) -> Callable[..., keras.Model]:
     return build
 
 
+def dense(width: int) -> Callable[..., keras.Model]:
+    """Two hidden layers: so little to compute that the host's work for each batch shows."""
+
+    def build(shape: tuple[int, ...], classes: int, flip: bool | None) -> keras.Model:
+        inputs = keras.Input(shape)
+        x = layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(inputs)
+        x = layers.Flatten(name="pixels")(x)
+        for name in ("hidden1", "hidden2"):
+            x = layers.Dense(width, "relu", name=name)(x)
+        return keras.Model(inputs, layers.Dense(classes, name="head")(x), name=f"dense_{width}")
+
+    return build
+
+
 PAIRS: dict[str, tuple[Callable[..., keras.Model], Callable[..., keras.Model]]] = {
     "resnet-8/14": (resnet(8), resnet(14)),
     "resnet-8/8-wide": (resnet(8), resnet(8, width=24)),
     "resnet-8/14-wide": (resnet(8), resnet(14, width=24)),
     "resnet-20/32": (resnet(20), resnet(32)),
     "resnet-20/56": (resnet(20), resnet(56)),
+    "resnet-56/110": (resnet(56), resnet(110)),
     "resnet-20/20-wide": (resnet(20), resnet(20, width=24)),
     "efficientnet-b0/b1": (efficientnet(0), efficientnet(1)),
     "efficientnet-b1/b2": (efficientnet(1), efficientnet(2)),
     "vit-tiny/small": (vit(6, 3), vit(8, 6)),
+    "dense-64/128": (dense(64), dense(128)),
 }

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_motivation import _keras, summaries
+from keras_motivation._backend import writer
 from keras_motivation.assembly import Index, Placement, positions
 from keras_motivation.entries import Entry, check_built, complete, misfit, refusal
 from keras_motivation.matching import match_variables
@@ -57,6 +58,7 @@ class WeightsMap:
         self.layout = [(variable, self.partner(variable)) for variable in motivated.variables]
         self.verdict: Verdict | None = None  # of the probe, where `infer` ran it
         self._probe: Probe | None = None
+        self._write = writer([(e.base, e.motivated, p) for e, p in zip(self.entries, self.placements)])
 
     @classmethod
     def infer(
@@ -153,9 +155,7 @@ class WeightsMap:
 
     def copy_to_motivated(self) -> None:
         """Writes the base's weights into the motivated model's variables; the extension stays."""
-        for entry, placement in zip(self.entries, self.placements):
-            # A copy, since a JAX step donates the buffer of the base's variable.
-            entry.motivated.assign(ops.copy(placement.place(entry.base.value, entry.motivated.value)))
+        self._write()
 
     def copy_to_base(self) -> None:
         """Writes the base's part of the motivated model's weights into the base."""

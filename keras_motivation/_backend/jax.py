@@ -190,6 +190,22 @@ def _values(scope: Any, lists: Any) -> tuple[Any, ...]:
     return tuple([scope.get_current_value(variable) for variable in variables] for variables in lists)
 
 
+def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
+    """A function that writes each base variable into its motivated variable; from (base, motivated, placement)."""
+
+    @jax.jit
+    def assembled(values: Any) -> Any:
+        # Copies, since a training step donates the buffers of the base's variables.
+        return [jax.numpy.copy(p.place(*pair)) for pair, (_, _, p) in zip(values, shared)]
+
+    def write() -> None:
+        new = assembled([(base.value, motivated.value) for base, motivated, _ in shared])
+        for (_, motivated, _), value in zip(shared, new):
+            motivated.assign(value)
+
+    return write
+
+
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
     """The gradients of a scalar function of a list of tensors, at `values`."""
     return jax.grad(function)(values)

@@ -47,6 +47,19 @@ class BackendStep:
         return super().make_train_function(force)  # type: ignore[misc]
 
 
+def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
+    """A function that writes each base variable into its motivated variable; from (base, motivated, placement)."""
+
+    def write() -> None:
+        for base, motivated, placement in shared:
+            if placement.prefix and not placement.whole:
+                motivated.value[placement.slices].assign(base.value)
+            else:
+                motivated.assign(placement.place(base.value, motivated.value))
+
+    return write
+
+
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
     """The gradients of a scalar function of a list of tensors, at `values`; None where it does not depend on one."""
     with tf.GradientTape() as tape:

@@ -60,9 +60,7 @@ class BackendStep:
         model = self._nested[level]
         shared = self._maps[level - 1] if level else None
         if shared is not None:
-            with torch.no_grad():
-                for entry, placement in zip(shared.entries, shared.placements):
-                    _write(entry.base.value, entry.motivated.value, placement)
+            shared.copy_to_motivated()
         y_pred = model(x, **({"training": training} if self._takes_training[level] else {}))
         if shared is not None and training and self.statistics == "shared":
             for entry, placement in zip(shared.entries, shared.placements):
@@ -108,6 +106,17 @@ def _write(value: Any, outer: Any, placement: Any) -> None:
         outer.masked_fill_(torch.as_tensor(placement.mask, device=outer.device), value)
     else:
         outer.copy_(placement.place(value, outer))
+
+
+def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
+    """A function that writes each base variable into its motivated variable; from (base, motivated, placement)."""
+
+    @torch.no_grad()
+    def write() -> None:
+        for base, motivated, placement in shared:
+            _write(base.value, motivated.value, placement)
+
+    return write
 
 
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
