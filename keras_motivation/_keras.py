@@ -103,6 +103,14 @@ def output_loss_variables(model: Any) -> list[Any]:
     return [v for metric in getattr(model._compile_loss, "metrics", []) for v in metric.variables]
 
 
+def optimizer_steps(optimizer: Any) -> Any:
+    """Variable that counts the batches whose gradients an optimizer has taken.
+
+    The public `iterations` counts updates of the weights, which under `gradient_accumulation_steps` are fewer.
+    """
+    return optimizer._iterations
+
+
 def is_normalization(layer: Any) -> bool:
     """Whether `layer` holds constants of the data (`Normalization`), which are no weights to share."""
     return isinstance(layer, keras.layers.Normalization)
@@ -164,16 +172,26 @@ def layer_metrics(model: Any) -> list[Any]:
     return [metric for layer in all_layers(model) if not isinstance(layer, keras.Model) for metric in layer.metrics]
 
 
+def _in_strategy() -> bool:
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
+
+
 def outside_state(metrics: list[Any]) -> list[Any]:
     """Variables that running a model may change and that are not in `model.variables`.
 
     These are the metrics that its layers update, and the state of Keras's global random generator, which unseeded calls
-    of `keras.random` draw from and which has no public name. (Neither is available in a JAX step, as in Keras itself.)
+    of `keras.random` draw from and which has no public name. (Neither is available in a JAX step, as in Keras itself,
+    and the generator in no replica of a `tf.distribute` strategy, each of which is traced in a thread of its own.)
     """
     from keras.src.random.seed_generator import global_seed_generator
 
     found = [variable for metric in metrics for variable in metric.variables]
-    return found if keras.backend.backend() == "jax" else [*found, global_seed_generator().state]
+    backend = keras.backend.backend()
+    if backend == "jax" or (backend == "tensorflow" and _in_strategy()):
+        return found
+    return [*found, global_seed_generator().state]
 
 
 def portable_config(config: Any) -> Any:

@@ -112,14 +112,16 @@ def loss_weights(motivated_batch: Any) -> tuple[float, float]:
     return base, motivated
 
 
-def check_optimizer(optimizer: Any) -> None:
-    """Raises a `ValueError` for optimizers that add up gradients over several batches."""
-    steps = getattr(getattr(optimizer, "inner_optimizer", optimizer), "gradient_accumulation_steps", None)
-    if steps:
+def check_optimizer(optimizer: Any, weights_map: WeightsMap) -> None:
+    """Raises a `ValueError` for optimizers that clip accumulated gradients of weights that are stored in two pieces."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    steps, clipnorm = (getattr(inner, name, None) for name in ("gradient_accumulation_steps", "clipnorm"))
+    if steps and clipnorm and not all(placement.whole for placement in weights_map.placements):
         raise ValueError(
-            "Argument `optimizer` must not accumulate gradients: base and motivated batches update different sets of "
-            "weights, and the accumulated gradients of one would be lost in the other. Use a larger batch. "
-            f"Received: gradient_accumulation_steps={steps}"
+            "Argument `optimizer` must not both accumulate gradients and clip them by weight (`clipnorm`) in a pair "
+            "whose motivated model is wider: such a weight is stored in two pieces, of whose accumulated gradients it "
+            "would clip each by itself. Use `global_clipnorm` or `clipvalue`. Received: "
+            f"gradient_accumulation_steps={steps}, clipnorm={clipnorm}"
         )
 
 

@@ -31,7 +31,11 @@ class MetricStates(keras.metrics.Metric):
         for variable in self._variables_fn():
             if id(variable) not in self._shadows.pairs:
                 shadow = self.add_variable(
-                    variable.shape, initializer="zeros", dtype=variable.dtype, name=variable.name
+                    variable.shape,
+                    initializer="zeros",
+                    dtype=variable.dtype,
+                    aggregation=variable.aggregation,
+                    name=variable.name,
                 )
                 self._shadows.pairs[id(variable)] = (variable, shadow)
 

@@ -25,6 +25,7 @@ from keras_motivation.entries import check_built
 from keras_motivation.metric_states import MetricStates
 from keras_motivation.silence import silence
 from keras_motivation.step import CompiledPair, Step
+from keras_motivation.updates import UpdateWindow
 from keras_motivation.weights_map import WeightsMap
 
 
@@ -114,6 +115,7 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
         )
         self._compiled_pair = CompiledPair()
         self.trained_examples = TrainedExamples(name="trained_examples")
+        self.update_window = UpdateWindow(name="update_window")
         self._forward_flops = types.SimpleNamespace(by_shape={})
         self.build(None)
         if initialize == "motivated":
@@ -198,7 +200,7 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
             stored += [v for v in getattr(model, attribute) if not weights_map.is_covered(v)]
         if attribute == "weights":  # who sets the models' weights back does not turn back the clock
             return stored
-        for part in (self.motivation, self.trained_examples):
+        for part in (self.motivation, self.trained_examples, self.update_window):
             stored += [] if part is None else getattr(part, attribute)
         return stored
 
@@ -276,14 +278,14 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
 
         Raises:
             ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown, the optimizer accumulates
-                gradients over batches, or a shared weight is frozen in one of the models only.
+                gradients and clips each weight's by its norm, or a shared weight is frozen in one of the models only.
             TypeError: If `motivation` is of another type.
         """
         condition = self._same_or_new(motivation)
         weights = loss_weights(motivated_batch)
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         optimizer = keras.optimizers.get(optimizer)
-        check_optimizer(optimizer)
+        check_optimizer(optimizer, self.weights_map)
         check_current(self.weights_map)
         check_frozen_alike(self.weights_map)
         super().compile(optimizer, loss, *args, **kwargs)

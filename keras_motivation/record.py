@@ -25,13 +25,15 @@ class BatchRecord(keras.metrics.Metric):
         super().__init__(name=name, dtype="float32")
         self.capacity = capacity
         self.flops_per_example = flops_per_example
-        self.losses = self.add_variable((capacity,), initializer="zeros", name="losses")
-        self.motivated = self.add_variable((capacity,), initializer="zeros", dtype="bool", name="motivated")
-        self.batches = self.add_variable((), initializer="zeros", dtype="int32", name="batches")
+        self.losses = self._add("losses", (capacity,), "float32")
+        self.motivated = self._add("motivated", (capacity,), "bool")
+        self.batches = self._add("batches", (), "int32")
         # Of the epoch, in base and in motivated batches.
-        self.examples = [
-            self.add_variable((), initializer="zeros", dtype="int32", name=f"examples_{i}") for i in range(2)
-        ]
+        self.examples = [self._add(f"examples_{i}", (), "int32") for i in range(2)]
+
+    def _add(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        # It is the global batch that is written, so all replicas hold the same, and nothing is to be summed up.
+        return self.add_variable(shape, "zeros", dtype, aggregation="only_first_replica", name=name)
 
     def update_state(self, loss: Any, motivated: bool, examples: Any) -> None:
         """Writes a batch over the oldest one."""

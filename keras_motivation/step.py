@@ -1,5 +1,6 @@
 """What a batch computes, the same on every backend: which models run, on which weights, and what is recorded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,18 +90,44 @@ class Step:
         return y_pred, losses
 
     def finish_batch(
-        self: Any, motivated: bool, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
+        self: Any, motivated: bool, applied: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
     ) -> dict[str, Any]:
-        """After the update: the condition hears the loss, and the logs are made."""
-        self.motivation.observe(loss)
+        """After the update: the condition hears the loss, and the logs are made.
+
+        Args:
+            motivated: Which kind of batch it was.
+            applied: What `updates.batches_applied` was before the update.
+            loss: The batch's loss, of a replica's part of it where there are several.
+            x: Inputs.
+            y: Targets.
+            y_pred: Predictions.
+            sample_weight: Weights of the examples.
+
+        Returns:
+            The logs.
+        """
+
+        def note(loss: Any, examples: Any) -> None:
+            self.update_window.observe(self.motivation, loss, self.optimizer, applied)
+            self.trained_examples.count(motivated, examples)
+            if self._compiled_pair.record is not None:
+                self._compiled_pair.record.update_state(loss, motivated, examples)
+
         examples = _batch_size(x)
+        loss = self.unscaled(loss)
+        self.on_global_batch(note, loss, examples)
         _keras.loss_tracker(self).update_state(loss, sample_weight=examples)
-        self.trained_examples.count(motivated, examples)
-        if self._compiled_pair.record is not None:
-            self._compiled_pair.record.update_state(loss, motivated, examples)
         self._compiled_pair.share.update_state(ops.cast(motivated, keras.config.floatx()))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, "motivated": self._compiled_pair.share.result()}
+
+    def on_global_batch(self: Any, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:
+        """Calls a function once, with the mean loss and the number of examples of all replicas; here there is one."""
+        function(loss, examples)
+
+    def unscaled(self: Any, loss: Any) -> Any:
+        """The mean loss of a replica's examples; under `tf.distribute` Keras divides it by the number of replicas."""
+        return loss
 
     def evaluate_batch(self: Any, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         """Updates the metrics of both models; the motivated model's results get the prefix `motivated_`."""
@@ -114,7 +141,7 @@ class Step:
 
     def _evaluate_nested(self: Any, level: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
-        _keras.loss_tracker(self).update_state(loss, sample_weight=_batch_size(x))
+        _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         # Some metrics return their variable itself, which holds the other model's value after the next swap.
         return {name: ops.copy(ops.convert_to_tensor(v)) for name, v in logs.items() if name not in TRAINING_ONLY}

@@ -20,6 +20,8 @@ import jax
 import keras
 import numpy as np
 
+from keras_motivation.updates import batches_applied
+
 STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
 
 DISPATCHES = ("graph", "host")  # where the model of a batch can be chosen
@@ -27,6 +29,14 @@ DISPATCHES = ("graph", "host")  # where the model of a batch can be chosen
 
 class BackendStep:
     """Mixin of `MotivatedModel` for the JAX backend. State is passed around as in `keras.Model.train_step` on JAX."""
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        """As in Keras; but the state, which is set at every batch, is not searched for layers to keep track of: with
+        the state of two models that would take the host longer than to start a small step."""
+        if name == "_jax_state":
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)  # type: ignore[misc]
 
     def train_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         """One batch: of the motivated model where the last batch's decision says so, else of the base."""
@@ -130,13 +140,14 @@ class BackendStep:
         gradients, (loss, y_pred, others, metrics) = jax.grad(scaled_loss, has_aux=True)(trainables[:count])
         with _scope(lists, (trainables, others, slots, metrics)):
             gradients = self.clipped(gradients, self.trained_variables(motivated))
+            applied = batches_applied(self.optimizer)
         with warnings.catch_warnings():
             # `stateless_apply` wants one gradient a variable; `None` skips one, and warns.
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             gradients = [*gradients, *[None] * (len(trainables) - count)]
             trainables, slots = self.optimizer.stateless_apply(slots, gradients, trainables)
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
-            logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
+            logs = self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)
 
 

@@ -1,10 +1,17 @@
-"""The step under TensorFlow: one traced function with both kinds of batches in a `tf.cond`."""
+"""The step under TensorFlow: one traced function with both kinds of batches in a `tf.cond`.
 
+Under a `tf.distribute` strategy the `tf.cond` stands outside of the replicas: inside, an optimizer could not join what
+they computed. All replicas thus train the same model, by one flag, which the mean loss of the global batch has set.
+"""
+
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from keras_motivation.updates import batches_applied
 
 DISPATCHES = ("graph",)  # where the model of a batch can be chosen
 
@@ -14,21 +21,48 @@ class BackendStep:
 
     def train_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch: of the motivated model where the last batch's decision says so, else of the base."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if tf.distribute.has_strategy():
+            return tf.distribute.get_replica_context().merge_call(self._train_replicas, args=(data,))
+        return self._choose(lambda motivated: self._train_batch(motivated, data))
 
-        def train(motivated: bool) -> dict[str, Any]:
-            variables = self.trained_variables(motivated)
-            with tf.GradientTape() as tape:
-                minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
-                scaled_loss = self.optimizer.scale_loss(minimised)
-            gradients = tape.gradient(scaled_loss, [v.value for v in variables])
-            self.optimizer.apply(self.clipped(gradients, variables), variables)
-            # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
-            logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
-            return tf.nest.map_structure(tf.convert_to_tensor, logs)
-
+    def _choose(self: Any, train: Callable[[bool], Any]) -> Any:
         motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
         return tf.cond(motivated, lambda: train(True), lambda: train(False))
+
+    def _train_replicas(self: Any, strategy: Any, data: Any) -> Any:
+        def train(motivated: bool) -> Any:
+            step = functools.partial(self._train_batch, motivated)
+            return strategy.extended.call_for_each_replica(step, args=(data,))
+
+        return self._choose(train)
+
+    def _train_batch(self: Any, motivated: bool, data: Any) -> dict[str, Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        variables = self.trained_variables(motivated)
+        with tf.GradientTape() as tape:
+            minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
+            scaled_loss = self.optimizer.scale_loss(minimised)
+        gradients = tape.gradient(scaled_loss, [v.value for v in variables])
+        applied = batches_applied(self.optimizer)
+        self.optimizer.apply(self.clipped(gradients, variables), variables)
+        # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
+        logs = self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
+        return tf.nest.map_structure(tf.convert_to_tensor, logs)
+
+    def on_global_batch(self: Any, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:
+        """Calls a function once, with the mean loss and the number of examples of all replicas."""
+        if not tf.distribute.has_strategy():
+            function(loss, examples)
+            return
+
+        def reduced(strategy: Any, loss: Any, examples: Any) -> None:
+            function(strategy.reduce("MEAN", loss, axis=None), strategy.reduce("SUM", examples, axis=None))
+
+        tf.distribute.get_replica_context().merge_call(reduced, args=(loss, tf.convert_to_tensor(examples)))
+
+    def unscaled(self: Any, loss: Any) -> Any:
+        """The mean loss of a replica's examples: Keras divides it by the number of replicas, to sum up gradients."""
+        return loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
 
     def test_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch of evaluation, of both models."""
@@ -36,14 +70,9 @@ class BackendStep:
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if replicas > 1:
-            raise ValueError(
-                "Training a pair under a `tf.distribute` strategy with several replicas is not supported yet. "
-                f"Received: {type(self.distribute_strategy).__name__} with {replicas} replicas"
-            )
         if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
 
 
@@ -52,10 +81,10 @@ def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
 
     def write() -> None:
         for base, motivated, placement in shared:
-            if placement.prefix and not placement.whole:
-                motivated.value[placement.slices].assign(base.value)
-            else:
+            if placement.whole or not placement.prefix or isinstance(motivated.value, tf.distribute.DistributedValues):
                 motivated.assign(placement.place(base.value, motivated.value))
+            else:
+                motivated.value[placement.slices].assign(base.value)
 
     return write
 

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import torch
 
+from keras_motivation.updates import batches_applied
+
 DISPATCHES = ("host",)  # where the model of a batch can be chosen
 
 
@@ -94,8 +96,9 @@ class BackendStep:
         self.optimizer.scale_loss(minimised).backward()
         with torch.no_grad():
             gradients = self.clipped(self._gradients(motivated, variables), variables)
+            applied = batches_applied(self.optimizer)
             self.optimizer.apply(gradients, variables)
-            return self.finish_batch(motivated, loss.detach(), x, y, y_pred, sample_weight)
+            return self.finish_batch(motivated, applied, loss.detach(), x, y, y_pred, sample_weight)
 
 
 def _write(value: Any, outer: Any, placement: Any) -> None:

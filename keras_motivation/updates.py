@@ -1,0 +1,60 @@
+"""Which losses the condition hears: those of batches that updated weights, the mean of each window of accumulation."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_motivation import _keras
+
+
+class UpdateWindow(keras.layers.Layer):
+    """The batches since the optimizer's last update of the weights. Saved with the pair.
+
+    An optimizer may gather the gradients of n batches for one update (`gradient_accumulation_steps=n`), and one with
+    loss scaling leaves out a batch whose gradients overflow. The condition decides once an update, by the mean loss of
+    the batches in it: which model trains must not change while gradients of one are gathered, or they would be lost in
+    the other, and a batch that was left out says nothing.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trainable=False, **kwargs)
+        self.sum = self.add_weight(
+            shape=(), initializer="zeros", dtype=keras.config.floatx(), trainable=False, autocast=False, name="sum"
+        )
+        self.built = True  # else Keras would build the whole pair anew, by a symbolic run, at the start of every `fit`
+
+    def observe(self, condition: Any, loss: Any, optimizer: Any, before: Any) -> None:
+        """Lets the condition hear of a batch, in the training step, after the optimizer has had its gradients.
+
+        Args:
+            condition: The motivation condition.
+            loss: Scalar: the batch's loss.
+            optimizer: The optimizer.
+            before: What `batches_applied` of it was before.
+        """
+        if before is None:
+            condition.observe(loss)
+            return
+        steps = _accumulation_steps(optimizer)
+        after = batches_applied(optimizer)
+        total = self.sum + ops.where(after > before, ops.cast(loss, self.sum.dtype), 0.0)
+        complete = ops.logical_and(after > before, ops.equal(after % steps, 0))
+        kept = [(v, ops.copy(v.value)) for v in condition.variables]
+        condition.observe(total / steps)
+        for variable, value in kept:
+            variable.assign(ops.where(complete, variable.value, value))
+        self.sum.assign(ops.where(complete, ops.zeros_like(total), total))
+
+
+def batches_applied(optimizer: Any) -> Any:
+    """How many batches' gradients the optimizer has taken, or `None` if each updates the weights, always."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner is optimizer and _accumulation_steps(optimizer) == 1:
+        return None
+    return ops.copy(_keras.optimizer_steps(inner).value)
+
+
+def _accumulation_steps(optimizer: Any) -> int:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(inner, "gradient_accumulation_steps", None) or 1
