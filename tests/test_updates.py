@@ -38,9 +38,7 @@ OPTIMIZERS = {
 def test_accumulated_batches_are_one_large_batch(kind, motivated_batch):
     """The same weights, the same decisions; and an epoch need not be a multiple of the window."""
     large, decided, losses = trained(OPTIMIZERS[kind](), 16, motivated_batch=motivated_batch)
-    small, windows, parts = trained(
-        OPTIMIZERS[kind](gradient_accumulation_steps=4), 4, motivated_batch=motivated_batch
-    )
+    small, windows, parts = trained(OPTIMIZERS[kind](gradient_accumulation_steps=4), 4, motivated_batch=motivated_batch)
     assert 0 < decided.sum() < len(decided)
     np.testing.assert_array_equal(windows.reshape(-1, 4), np.repeat(decided[:, None], 4, axis=1))
     np.testing.assert_allclose(parts.reshape(-1, 4).mean(axis=1), losses, rtol=1e-5)
@@ -57,7 +55,7 @@ def test_a_window_goes_on_in_the_next_epoch_and_after_loading(tmp_path):
 
     going_on, windows, _ = trained(optimizer(), 4)
     assert all(len(set(window)) == 1 for window in windows[:63].reshape(-1, 3))
-    assert len({*windows[30:33]}) == 1 and 0 < windows.sum() < len(windows)
+    assert 0 < windows.sum() < len(windows)
     saved, _, _ = trained(optimizer(), 4, epochs=1)
     saved.save(tmp_path / "pair.keras")
     loaded = keras.saving.load_model(tmp_path / "pair.keras")
@@ -69,9 +67,7 @@ def test_a_window_goes_on_in_the_next_epoch_and_after_loading(tmp_path):
 
 def test_accumulation_with_convolutions_and_batch_norm():
     model = km.MotivatedModel(*pair_of("both", resnet))
-    model.compile(
-        keras.optimizers.Adam(0.01, gradient_accumulation_steps=2), crossentropy(), motivation=Alternate()
-    )
+    model.compile(keras.optimizers.Adam(0.01, gradient_accumulation_steps=2), crossentropy(), motivation=Alternate())
     history = km.MotivationHistory()
     model.fit(*images(), batch_size=4, shuffle=False, verbose=0, callbacks=[history])
     assert list(history.motivated) == [False, False, True, True] * 2
@@ -116,5 +112,5 @@ def test_clipping_by_weight_cannot_be_accumulated_in_two_pieces():
         model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2, clipnorm=1.0), crossentropy())
 
     compiled("depth")
-    with pytest.raises(ValueError, match="gradient_accumulation_steps=2, clipnorm=1.0"):
+    with pytest.raises(ValueError, match=r"gradient_accumulation_steps=2, clipnorm=1\.0"):
         compiled("width")

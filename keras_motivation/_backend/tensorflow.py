@@ -19,6 +19,22 @@ DISPATCHES = ("graph",)  # where the model of a batch can be chosen
 class BackendStep:
     """Mixin of `MotivatedModel` for the TensorFlow backend."""
 
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras, which fails under a strategy with several workers (keras issue 20585); here with a reason."""
+        strategy = self.distribute_strategy
+        resolver = (
+            strategy.cluster_resolver if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
+        )
+        workers = len(resolver.cluster_spec().as_dict().get("worker", [])) if resolver else 1
+        if workers > 1:
+            raise NotImplementedError(
+                "Keras's `fit` does not run under a strategy with several workers: train in a loop of "
+                "`strategy.run(model.train_step, args=(batch,))`, see the page on distributed training. "
+                f"Received: {type(strategy).__name__} with {workers} workers"
+            )
+        return super().fit(*args, **kwargs)  # type: ignore[misc]
+
+    @tf.autograph.experimental.do_not_convert
     def train_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch: of the motivated model where the last batch's decision says so, else of the base."""
         if tf.distribute.has_strategy():
@@ -36,6 +52,7 @@ class BackendStep:
 
         return self._choose(train)
 
+    @tf.autograph.experimental.do_not_convert
     def _train_batch(self: Any, motivated: bool, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.trained_variables(motivated)

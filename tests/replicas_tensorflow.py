@@ -1,0 +1,110 @@
+"""What `test_distributed_tensorflow.py` runs in processes of their own: TensorFlow's devices are set at its start.
+
+    python replicas_tensorflow.py one|mirrored|worker-0|worker-1 [port port]
+
+Prints a line of JSON: the logs of each epoch, the motivated batches, and the weights.
+"""
+
+import contextlib
+import json
+import os
+import sys
+
+role = sys.argv[1]
+if role.startswith("worker"):
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in sys.argv[2:4]]}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": int(role[-1])}})
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+if role.startswith("worker"):
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+else:
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = None if role == "one" else tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+import keras  # noqa: E402
+from helpers import crossentropy, mlp, pair_of, values, vectors  # noqa: E402
+
+import keras_motivation as km  # noqa: E402
+
+X, Y = vectors(16, 8)
+
+
+def scope():
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def pair(norm=False, **kwargs):
+    keras.utils.set_random_seed(0)
+    with scope():
+        base, motivated = pair_of("both", lambda *sizes: mlp(*sizes, norm=norm))
+        model = km.MotivatedModel(base, motivated, extension="random")
+        settings = {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "motivation": km.LossStreak(1), **kwargs}
+        model.compile(loss=crossentropy(), metrics=["accuracy"], **settings)
+    return model
+
+
+def state(model):
+    model.sync()
+    return [np.asarray(v, "float64").tolist() for v in values(model)]
+
+
+def fitted(epochs=2, **kwargs):
+    model, history = pair(**kwargs), km.MotivationHistory()
+    found = model.fit(
+        X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[history], validation_data=(X, Y)
+    )
+    decided = {"motivated": np.array(history.motivated).tolist(), "losses": np.array(history.losses).tolist()}
+    return model, {"logs": found.history, **decided, "examples": list(model.training_cost().examples)}
+
+
+def mirrored():
+    model, report = fitted()
+    report["weights"] = state(model)
+    model.save(path := os.path.join(sys.argv[2], f"{role}.keras"))
+    report["saved"] = [np.asarray(v, "float64").tolist() for v in values(keras.saving.load_model(path, compile=False))]
+    _, report["joint"] = fitted(motivated_batch="joint")
+    if role == "one":
+        return report
+    keras.config.set_dtype_policy("mixed_float16")
+    report["mixed_float16"] = fitted(epochs=1)[1]
+    keras.config.set_dtype_policy("float32")
+    with_norm, _ = fitted(norm=True)
+    report["norm"] = [
+        [np.asarray(part).tolist() for part in strategy.experimental_local_results(v.value)]
+        for v in with_norm.trainable_variables
+    ]
+    return report
+
+
+def worker():
+    model = pair()
+    try:
+        model.fit(X, Y, verbose=0)
+    except NotImplementedError as error:
+        refused = str(error)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    data = strategy.experimental_distribute_dataset(
+        tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).with_options(options)
+    )
+    model.make_train_function()
+
+    @tf.function
+    def step(batch):
+        return strategy.run(model.train_step, args=(batch,))
+
+    logs = []
+    for _ in range(2):
+        model.reset_metrics()
+        for batch in data:
+            step(batch)
+        logs.append({name: float(value) for name, value in model.get_metrics_result().items()})
+    examples = list(model.training_cost().examples)
+    return {"refused": refused, "logs": logs, "examples": examples, "weights": state(model)}
+
+
+print(json.dumps(worker() if role.startswith("worker") else mirrored()))
