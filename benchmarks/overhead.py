@@ -71,7 +71,8 @@ def fits(pair: str, side: int, batch: int, steps: int, options: argparse.Namespa
 
     stock = dict(zip(("base", "motivated"), map(fit, build())))
     return stock | {
-        name: fit(km.MotivatedModel(*build()), motivation=condition()) for name, (condition, _) in CONDITIONS.items()
+        name: fit(km.MotivatedModel(*build()), motivation=condition(), dispatch=options.dispatch)
+        for name, (condition, _) in CONDITIONS.items()
     }
 
 

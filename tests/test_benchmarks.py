@@ -8,6 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+import keras_motivation as km
+from keras_motivation._backend import DISPATCHES
+
 SCRIPTS = str(pathlib.Path(__file__).parents[1] / "benchmarks")
 
 
@@ -77,14 +80,24 @@ def test_overhead_against_the_stock_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(overhead.PAIRS, "resnet-tiny", (net(2), net(4)))
     conditions = {name: overhead.CONDITIONS[name] for name in ("alternating", "one in six")}
     monkeypatch.setattr(overhead, "CONDITIONS", conditions)
+    asked = []
+    compile_pair = km.MotivatedModel.compile
+
+    def noted(self, *args, **kwargs):
+        asked.append(kwargs["dispatch"])
+        compile_pair(self, *args, **kwargs)
+
+    monkeypatch.setattr(km.MotivatedModel, "compile", noted)
     arguments = ["--pairs", "resnet-tiny", "--side", "4", "--batch", "2", "--steps", "2", "--rounds", "2"]
+    arguments += ["--dispatch", DISPATCHES[-1]]
     monkeypatch.setattr(sys, "argv", ["overhead.py", *arguments, "--output", str(tmp_path / "lines.jsonl")])
     overhead.main()
     (line,) = map(json.loads, (tmp_path / "lines.jsonl").read_text().splitlines())
     assert line["settings"] == {
         **{"pair": "resnet-tiny", "side": 4, "batch": 2, "steps": 2, "rounds": 2},
-        **{"steps_per_execution": 1, "dispatch": "auto", "dtype": "float32"},
+        **{"steps_per_execution": 1, "dispatch": DISPATCHES[-1], "dtype": "float32"},
     }
+    assert asked == [DISPATCHES[-1]] * 2
     assert line["milliseconds_a_batch"].keys() == {"base", "motivated"}
     assert line["ratio"]["alternating"]["median"] > 0
     assert line["backend"] == keras.backend.backend()

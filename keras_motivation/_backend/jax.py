@@ -36,7 +36,7 @@ class BackendStep:
         if name == "_jax_state":
             vars(self)[name] = value
         else:
-            super().__setattr__(name, value)  # type: ignore[misc]
+            super().__setattr__(name, value)
 
     def train_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         """One batch: of the motivated model where the last batch's decision says so, else of the base."""
