@@ -125,6 +125,17 @@ def check_optimizer(optimizer: Any, weights_map: WeightsMap) -> None:
         )
 
 
+def check_distribution() -> None:
+    """Raises a `ValueError` if a `keras.distribution` is set on a backend where Keras takes no notice of it."""
+    distribution = keras.distribution.distribution()
+    if distribution is not None and keras.backend.backend() != "jax":
+        raise ValueError(
+            f"`keras.distribution` works under JAX only; under '{keras.backend.backend()}' Keras would train on one "
+            "device all the same. Use `tf.distribute` under TensorFlow and `torch.distributed` under PyTorch; see "
+            f"docs/distributed.md. Received: keras.distribution.distribution()={distribution!r}"
+        )
+
+
 def _specs(model: keras.Model, what: str) -> Any:
     """Shapes and dtypes of a model's inputs (dtypes: of outputs only), nested, or `None` where they cannot be known."""
     if what == "inputs":

@@ -14,6 +14,7 @@ from keras_motivation.checks import (
     check_choice,
     check_constraints,
     check_current,
+    check_distribution,
     check_frozen_alike,
     check_optimizer,
     check_pair,
@@ -278,12 +279,14 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
 
         Raises:
             ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown, the optimizer accumulates
-                gradients and clips each weight's by its norm, or a shared weight is frozen in one of the models only.
+                gradients and clips each weight's by its norm, a shared weight is frozen in one of the models only, or a
+                `keras.distribution` is set on another backend than JAX, where it has no effect.
             TypeError: If `motivation` is of another type.
         """
         condition = self._same_or_new(motivation)
         weights = loss_weights(motivated_batch)
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
+        check_distribution()
         optimizer = keras.optimizers.get(optimizer)
         check_optimizer(optimizer, self.weights_map)
         check_current(self.weights_map)

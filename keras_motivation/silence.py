@@ -53,8 +53,8 @@ def silence(weights_map: Any) -> bool:
     for variable in weights_map.motivated.variables:
         mask = zeros.get(id(variable))
         if mask is not None:
-            value = np.array(ops.convert_to_numpy(variable.value))
-            variable.assign(np.where(mask, np.zeros_like(value), value))
+            # Where it is: a process that holds a part of a distributed weight only could not fetch it.
+            variable.assign(ops.where(mask, ops.zeros_like(variable.value), variable.value))
     return True
 
 

@@ -86,6 +86,17 @@ class BackendStep:
                 found[id(entry.base)] = inner if own is None else own + inner
         return [found[id(v)] for v in variables]
 
+    def mean_over_replicas(self: Any, tensors: list[Any]) -> None:
+        """Replaces tensors by their means over the processes that train replicas of this pair together: here, of one.
+
+        To override where `torch.distributed` runs; see `examples/distributed_pytorch.py`. Called once a batch, with the
+        gradients before they are clipped and the loss that the condition hears, so that all processes make the same
+        update and take the same branch.
+
+        Args:
+            tensors: To be written in place.
+        """
+
     def _train_batch(self: Any, motivated: bool, data: Any, minimised_loss: Any = None) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.trained_variables(motivated)
@@ -95,10 +106,11 @@ class BackendStep:
             model.zero_grad()
         self.optimizer.scale_loss(minimised).backward()
         with torch.no_grad():
-            gradients = self.clipped(self._gradients(motivated, variables), variables)
+            gradients, loss = self._gradients(motivated, variables), loss.detach()
+            self.mean_over_replicas([*(g for g in gradients if g is not None), loss])
             applied = batches_applied(self.optimizer)
-            self.optimizer.apply(gradients, variables)
-            return self.finish_batch(motivated, applied, loss.detach(), x, y, y_pred, sample_weight)
+            self.optimizer.apply(self.clipped(gradients, variables), variables)
+            return self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
 
 
 def _write(value: Any, outer: Any, placement: Any) -> None:

@@ -8,6 +8,10 @@ from keras import ops
 
 from keras_motivation.conditions.base import PACKAGE, MotivationCondition
 
+# Stands for "no loss yet", and for one that was no number: no loss is below it. (NaN would do as well, but JAX compares
+# what several processes put into a variable, and NaN differs from itself.)
+NO_LOSS = float("-inf")
+
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LossStreak(MotivationCondition):
@@ -38,14 +42,13 @@ class LossStreak(MotivationCondition):
         super().__init__(**kwargs)
         self.k = k
         self.streak = self.add_state("streak", 0, dtype="int32")
-        # NaN compares as "not fallen", so it stands for "no loss to compare with" at the start and after a bad batch.
-        self.previous = self.add_state("previous", float("nan"))
+        self.previous = self.add_state("previous", NO_LOSS)
 
     def update(self, loss: Any) -> Any:
         loss = ops.cast(loss, self.previous.dtype)
         fell = loss < self.previous
         self.streak.assign(ops.where(fell, self.streak + 1, 0))
-        self.previous.assign(ops.where(ops.isfinite(loss), loss, ops.full_like(loss, float("nan"))))
+        self.previous.assign(ops.where(ops.isfinite(loss), loss, NO_LOSS))
         return self.streak >= self.k
 
     def get_config(self) -> dict[str, Any]:
@@ -82,8 +85,8 @@ class LossTrend(MotivationCondition):
         slow = _at_least("slow", slow, fast + 1)
         super().__init__(**kwargs)
         self.fast, self.slow = fast, slow
-        self.fast_mean = self.add_state("fast_mean", float("nan"))
-        self.slow_mean = self.add_state("slow_mean", float("nan"))
+        self.fast_mean = self.add_state("fast_mean", NO_LOSS)
+        self.slow_mean = self.add_state("slow_mean", NO_LOSS)
 
     def update(self, loss: Any) -> Any:
         loss = ops.cast(loss, self.fast_mean.dtype)
@@ -141,8 +144,8 @@ class Between(MotivationCondition):
 
 
 def _running_mean(mean: Any, loss: Any, weight: float) -> Any:
-    """The mean with a new loss in it; NaN stands for a mean of nothing."""
-    return ops.where(ops.isnan(mean), loss, mean + weight * (loss - mean))
+    """The mean with a new loss in it."""
+    return ops.where(ops.isfinite(mean), mean + weight * (loss - mean), loss)
 
 
 def _at_least(name: str, value: Any, least: int) -> int:

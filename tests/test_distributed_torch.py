@@ -1,0 +1,52 @@
+"""Replicas under PyTorch, by the recipe in `examples/distributed_pytorch.py`: the run of one process."""
+
+import keras
+import numpy as np
+import pytest
+from distributed import checks, results, start
+from helpers import Alternate, compiled, fit, numpy
+
+import keras_motivation as km
+
+BACKEND = keras.backend.backend()
+PROCESSES = "distributed_torch_processes.py"
+only_torch = pytest.mark.skipif(
+    BACKEND != "torch", reason="a recipe for PyTorch; other backends have means of their own"
+)
+
+
+@pytest.fixture(scope="module")
+def in_processes(tmp_path_factory):
+    pytest.importorskip("sklearn")  # the example's data
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    return results(start(PROCESSES, tmp_path_factory.mktemp("example"), launcher=torchrun))
+
+
+@only_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("check", checks(PROCESSES))
+def test_in_two_processes(in_processes, check):
+    assert len(in_processes) == 2
+    for found in in_processes:
+        assert found[check] == "passed", found[check]
+
+
+@only_torch
+def test_the_step_asks_for_the_mean_once_a_batch():
+    """With the gradients of what the batch updates, and the loss; what is written there is what counts."""
+    counts = []
+
+    class Zeroed(km.MotivatedModel):
+        def mean_over_replicas(self, tensors):
+            counts.append(len(tensors))
+            for tensor in tensors:
+                tensor.zero_()
+
+    model = compiled(Alternate(), cls=Zeroed)
+    before = [numpy(v) for v in model.weights if v.trainable]
+    history = fit(model).history
+    updates = [len(model.trained_variables(motivated)) for motivated in (False, True)]
+    assert counts == [updates[batch % 2] + 1 for batch in range(8)]
+    assert history["loss"] == [0.0]
+    for value, v in zip(before, [v for v in model.weights if v.trainable]):
+        np.testing.assert_array_equal(numpy(v), value)
