@@ -103,6 +103,11 @@ def output_loss_variables(model: Any) -> list[Any]:
     return [v for metric in getattr(model._compile_loss, "metrics", []) for v in metric.variables]
 
 
+def optimized_variables(optimizer: Any) -> list[Any]:
+    """The variables that a built optimizer updates. `Optimizer.variables` are its own."""
+    return optimizer._trainable_variables
+
+
 def is_normalization(layer: Any) -> bool:
     """Whether `layer` holds constants of the data (`Normalization`), which are no weights to share."""
     return isinstance(layer, keras.layers.Normalization)

@@ -22,17 +22,20 @@ class BackendStep:
                 minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
                 scaled_loss = self.optimizer.scale_loss(minimised)
             gradients = tape.gradient(scaled_loss, [v.value for v in variables])
-            self.optimizer.apply(self.clipped(gradients, variables), variables)
+            if variables:  # with all of them frozen there is nothing to update
+                self.optimizer.apply(self.clipped(gradients, variables), variables)
             # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
             logs = self.finish_batch(motivated, loss, x, y, y_pred, sample_weight)
             return tf.nest.map_structure(tf.convert_to_tensor, logs)
 
-        motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
+        with _once_there(data):
+            motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
         return tf.cond(motivated, lambda: train(True), lambda: train(False))
 
     def test_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch of evaluation, of both models."""
-        return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
+        with _once_there(data):
+            return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
@@ -45,6 +48,16 @@ class BackendStep:
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
+
+
+def _once_there(data: Any) -> Any:
+    """Within this, nothing runs before the batch has arrived.
+
+    Where a data set of unknown length ends, the graph runs once more until the next batch is found missing, and what
+    does not depend on the batch has run by then: counts, random numbers, a condition that looks at no loss.
+    """
+    leaves = tf.nest.flatten(data, expand_composites=True)
+    return tf.control_dependencies([leaf for leaf in leaves if tf.is_tensor(leaf)])
 
 
 def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:

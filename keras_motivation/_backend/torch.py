@@ -89,12 +89,14 @@ class BackendStep:
         variables = self.trained_variables(motivated)
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, motivated)
         minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
-        for model in self._nested:
-            model.zero_grad()
-        self.optimizer.scale_loss(minimised).backward()
+        if variables:  # with all of them frozen there is nothing to differentiate
+            for model in self._nested:
+                model.zero_grad()
+            self.optimizer.scale_loss(minimised).backward()
         with torch.no_grad():
-            gradients = self.clipped(self._gradients(motivated, variables), variables)
-            self.optimizer.apply(gradients, variables)
+            if variables:
+                gradients = self.clipped(self._gradients(motivated, variables), variables)
+                self.optimizer.apply(gradients, variables)
             return self.finish_batch(motivated, loss.detach(), x, y, y_pred, sample_weight)
 
 
