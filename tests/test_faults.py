@@ -38,8 +38,7 @@ def assert_usable(model):
 # ---- NaN and infinite losses ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", ["nan", "inf"])
-@pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
+@pytest.mark.parametrize(("which", "bad"), [(0, "nan"), (1, "inf")], ids=["never-nan", "always-inf"])
 def test_a_bad_loss_does_what_it_does_to_the_stock_model(which, bad):
     """Both models are spoilt then, as the stock model is; but none of it is motivated any more."""
     x, y = data()
@@ -114,10 +113,10 @@ def test_batches_of_one_example(which):
     compare_with_stock(which, 1)
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="`steps_per_execution` is refused there, which test_fit tests")
 @pytest.mark.parametrize("dispatch", DISPATCHES)
 def test_a_last_batch_of_one_example_in_one_call_with_others(dispatch):
-    compare_with_stock(1, 4, steps_per_execution=2, dispatch=dispatch)
+    steps = 1 if BACKEND == "torch" else 2  # PyTorch refuses more, which test_fit tests
+    compare_with_stock(1, 4, steps_per_execution=steps, dispatch=dispatch)
 
 
 def compare_with_stock(which, size, **kwargs):
@@ -179,7 +178,9 @@ def test_data_that_run_out():
     x, y = data()
     model, record = compiled(), Recorder()
     with pytest.warns(UserWarning, match="Your input ran out of data"):
-        model.fit((b for b in [*Batches(x, y)][:6]), steps_per_epoch=4, epochs=2, shuffle=False, verbose=0, callbacks=[record])
+        model.fit(
+            (b for b in [*Batches(x, y)][:6]), steps_per_epoch=4, epochs=2, shuffle=False, verbose=0, callbacks=[record]
+        )
     assert len(record.losses) == 6
     assert int(model.optimizer.iterations.value) == 6
     assert model.training_cost().examples == (12, 12)
@@ -208,16 +209,16 @@ def no_data(kind):
     return {"x": tf.data.Dataset.from_tensor_slices((x[:0], y[:0])).batch(4)}
 
 
-@pytest.mark.parametrize("kind", ["arrays", "dictionary", "PyDataset", "generator", "tf.data"])
-def test_no_data(kind):
+def test_no_data():
     model = compiled()
     before = [numpy(v) for v in model.variables]
     for method in ("fit", "evaluate", "predict"):
-        arguments = no_data(kind)
-        if method == "predict":
-            arguments.pop("y", None)
-        with pytest.raises(ValueError, match="must (hold|yield) at least one batch. Received an empty"):
-            getattr(model, method)(**arguments, **({"shuffle": False} if method == "fit" else {}), verbose=0)
+        for kind in ("arrays", "dictionary", "PyDataset", "generator", "tf.data"):
+            arguments = no_data(kind)
+            if method == "predict":
+                arguments.pop("y", None)
+            with pytest.raises(ValueError, match=r"must (hold|yield) at least one batch. Received an empty"):
+                getattr(model, method)(**arguments, **({"shuffle": False} if method == "fit" else {}), verbose=0)
     for variable, value in zip(model.variables, before):
         np.testing.assert_array_equal(numpy(variable), value, err_msg=variable.path)
     assert_usable(model)
@@ -270,52 +271,48 @@ def broken_metric(y_true, y_pred):
     [
         ("condition", {"motivation": BrokenCondition()}),
         ("metric", {"metrics": [broken_metric]}),
-        ("metric", {"weighted_metrics": [broken_metric]}),
     ],
 )
 def test_errors_of_the_users_code_in_the_first_batch(what, kwargs):
     x, y = data()
     model = compiled(**kwargs)
-    for call in (lambda: model.train_on_batch(x[:4], y[:4]), lambda: fit(model)):
-        with pytest.raises((ArithmeticError, RuntimeError), match=f"the {what} is broken"):
-            call()
+    with pytest.raises((ArithmeticError, RuntimeError), match=f"the {what} is broken"):
+        fit(model)
     if what == "metric":
         with pytest.raises((ArithmeticError, RuntimeError), match="the metric is broken"):
             model.evaluate(x, y, verbose=0)
+    assert_consistent(model)
     # Keras keeps the former metrics where `compile` is given none.
     model.compile("adam", crossentropy(), metrics=["accuracy"], weighted_metrics=[], motivation=Alternate())
     assert_usable(model)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
-@pytest.mark.parametrize("method", ["evaluate", "predict", "fit", "train_on_batch", "test_on_batch", "predict_on_batch"])
-def test_an_error_right_after_a_step(method, error, monkeypatch):
+def test_an_interrupt_right_after_a_step(monkeypatch):
     """Under JAX the step has taken over the memory of all weights by then. (Of `fit`: in its validation.)"""
     x, y = data()
     model = compiled()
     fit(model, validation_data=(x, y))
-    model.predict(x, verbose=0)
-    before = values(model.motivated)
-    kind = {"fit": "test", "evaluate": "test"}.get(method, method.split("_")[0])
-    step = getattr(model, f"{kind}_function")
+    model.predict(x, batch_size=4, verbose=0)
+    steps = {"evaluate": "test", "fit": "test", "test_on_batch": "test", "predict": "predict"}
+    for method, kind in {**steps, "predict_on_batch": "predict", "train_on_batch": "train"}.items():
+        before = values(model.motivated)
+        step = getattr(model, f"{kind}_function")
 
-    def interrupted(*args):
-        step(*args)
-        raise error("right after a step")
+        def interrupted(*arguments, step=step):
+            step(*arguments)
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(model, f"{kind}_function", interrupted)
-    arguments = (x[:4],) if kind == "predict" else (x[:4], y[:4])
-    kwargs = {} if method.endswith("batch") else {"verbose": 0}
-    if method == "fit":
-        kwargs["validation_data"] = (x, y)
-    with pytest.raises(error, match="right after a step"):
-        getattr(model, method)(*arguments, **kwargs)
-    monkeypatch.setattr(model, f"{kind}_function", step)
-    if method.endswith("batch"):
-        assert_in_step(model.base, model.motivated)  # looking brings them up to date, as after any single batch
-    if kind != "train" and method != "fit":
-        for actual, expected in zip(values(model._nested[1]), before):
-            np.testing.assert_array_equal(actual, expected)
+        monkeypatch.setattr(model, f"{kind}_function", interrupted)
+        kwargs = {} if method.endswith("batch") else {"verbose": 0}
+        kwargs |= {"validation_data": (x, y)} if method == "fit" else {}
+        with pytest.raises(KeyboardInterrupt):
+            getattr(model, method)(*((x[:4],) if kind == "predict" else (x[:4], y[:4])), **kwargs)
+        monkeypatch.setattr(model, f"{kind}_function", step)
+        if method.endswith("batch"):
+            assert_in_step(model.base, model.motivated)  # looking brings them up to date, as after any single batch
+        assert_consistent(model)
+        moved = any(not np.array_equal(a, b) for a, b in zip(values(model._nested[1]), before))
+        assert moved == (method in ("fit", "train_on_batch")), method
     assert_usable(model)
 
 
@@ -326,9 +323,48 @@ def test_a_failed_batch_does_not_bring_back_older_weights():
     model.train_on_batch(x[:4], y[:4])
     model.base.set_weights([w + 1 for w in values(model.base)])
     new = values(model.base)
-    with pytest.raises(Exception, match="(?i)shape|dimension|axis|incompatible|size"):
+    with pytest.raises(Exception, match=r"(?i)shape|dimension|axis|incompatible|size"):
         model.train_on_batch(x[:4, :2], y[:4])
     for actual, expected in zip(values(model.base), new):
         np.testing.assert_array_equal(actual, expected)
     assert_in_step(model.base, model.motivated)
+    assert_usable(model)
+
+
+def test_a_step_that_fails_on_the_device():
+    """What TensorFlow and PyTorch keep, a failed step under JAX has lost, as in Keras; the error says so."""
+    model = compiled()
+    fit(model)
+    before = values(model.motivated)
+    if BACKEND == "jax":
+        step, kept = model.train_function, [numpy(v) for v in [*model.variables, *model.optimizer.variables]]
+
+        def failing(state, iterator):
+            step(state, iterator)
+            model._jax_state = None  # the error comes before the new state
+            raise MemoryError("out of memory")
+
+        model.train_function = failing
+        with pytest.raises(MemoryError) as caught:
+            fit(model)
+        assert "weights of both models are lost" in "".join(caught.value.__notes__)
+        model.train_function = step
+        for variable, value in zip([*model.variables, *model.optimizer.variables], kept):
+            variable.assign(value)  # as loading a checkpoint does
+    else:
+
+        def checked(y_true, y_pred):
+            if BACKEND == "torch":
+                raise MemoryError("out of memory")
+            import tensorflow as tf
+
+            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_sum(y_pred) > 1e9, ["out of memory"])]):
+                return crossentropy()(y_true, y_pred)
+
+        model.compile(model.optimizer, checked, motivation=Alternate())
+        with pytest.raises(Exception, match="out of memory"):
+            fit(model)
+        model.compile(model.optimizer, crossentropy(), motivation=Alternate())
+        for trained, v, old in zip((v.trainable for v in model._nested[1].weights), values(model._nested[1]), before):
+            assert not trained or np.array_equal(v, old)
     assert_usable(model)
