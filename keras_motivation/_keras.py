@@ -111,6 +111,11 @@ def optimizer_steps(optimizer: Any) -> Any:
     return optimizer._iterations
 
 
+def optimized_variables(optimizer: Any) -> list[Any]:
+    """The variables that a built optimizer updates. `Optimizer.variables` are its own."""
+    return optimizer._trainable_variables
+
+
 def is_normalization(layer: Any) -> bool:
     """Whether `layer` holds constants of the data (`Normalization`), which are no weights to share."""
     return isinstance(layer, keras.layers.Normalization)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_motivation import _keras
+from keras_motivation.conditions import Always
 from keras_motivation.weights_map import WeightsMap
 
 # On a motivated batch: the weight of the base's loss, and of the motivated model's.
@@ -78,6 +79,55 @@ def check_frozen_alike(weights_map: WeightsMap) -> None:
                 for e in differ[:5]
             )
         )
+
+
+def check_trained(trainable: list[Any], optimizer: Any) -> None:
+    """Raises a `ValueError` if an optimizer was built for other variables than those that are to be trained now."""
+    if not getattr(optimizer, "built", False):
+        return
+    known, now = _keras.optimized_variables(optimizer), trainable
+    if [id(v) for v in known] == [id(v) for v in now]:
+        return
+    changes = []
+    for what, these, others in (("no longer", known, now), ("newly", now, known)):
+        ids = {id(v) for v in others}
+        paths = [v.path for v in these if id(v) not in ids]
+        changes += [f"{what} trainable: {paths[:5]}{' and others' if paths[5:] else ''}"] if paths else []
+    raise ValueError(
+        "The optimizer was built for other weights than those that are trainable now: after a change of `trainable`, "
+        f"call `compile` again, with a new optimizer. Received: {'; '.join(changes) or 'another order of the weights'}"
+    )
+
+
+def warn_of_nothing_to_train(base: keras.Model, trainable: list[Any], condition: Any) -> None:
+    """Warns if batches of the base, or all batches, find nothing to train."""
+    if not trainable:
+        warnings.warn("Neither model has any trainable weights: training will change nothing.", stacklevel=3)
+    elif not base.trainable_variables and not isinstance(condition, Always):
+        warnings.warn(
+            f"The base '{base.name}' has no trainable weights: its batches will train nothing, and only motivated ones "
+            'the extension. To train on every batch, pass `motivation="always"`.',
+            stacklevel=3,
+        )
+
+
+def check_not_empty(x: Any) -> None:
+    """Raises a `ValueError` if the data are known to hold not a single example. Keras's own errors do not tell."""
+    leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+    if len(leaves) == 1 and not hasattr(leaves[0], "shape"):  # a data set
+        try:
+            empty = len(leaves[0]) == 0
+        except (TypeError, NotImplementedError):  # of unknown or infinite length, or a generator
+            return
+    else:
+        empty = any(0 in tuple(getattr(leaf, "shape", ()))[:1] for leaf in leaves)
+    if empty:
+        raise ValueError(no_data(x))
+
+
+def no_data(x: Any) -> str:
+    """What to say of data that hold not a single example."""
+    return f"Argument `x` must hold at least one batch. Received an empty {type(x).__name__}."
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -16,9 +16,13 @@ from keras_motivation.checks import (
     check_current,
     check_distribution,
     check_frozen_alike,
+    check_not_empty,
     check_optimizer,
     check_pair,
+    check_trained,
     loss_weights,
+    no_data,
+    warn_of_nothing_to_train,
 )
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
@@ -279,9 +283,13 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
 
         Raises:
             ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown, the optimizer accumulates
-                gradients and clips each weight's by its norm, a shared weight is frozen in one of the models only, or a
-                `keras.distribution` is set on another backend than JAX, where it has no effect.
+                gradients and clips each weight's by its norm or has been built for other weights, a shared weight is
+                frozen in one of the models only, or a `keras.distribution` is set on another backend than JAX, where it
+                has no effect.
             TypeError: If `motivation` is of another type.
+
+        Warns:
+            UserWarning: If the base, or both models, have no trainable weights.
         """
         condition = self._same_or_new(motivation)
         weights = loss_weights(motivated_batch)
@@ -291,6 +299,8 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
         check_optimizer(optimizer, self.weights_map)
         check_current(self.weights_map)
         check_frozen_alike(self.weights_map)
+        check_trained(self.trainable_variables, optimizer)
+        warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = CompiledPair(
             motivation=condition,
@@ -364,16 +374,49 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
         Returns:
             The `History`. Beside the loss and metrics over all batches it has `motivated`, the share of motivated
             batches of each epoch in [0, 1]; with validation data also `val_motivated_loss` and the like.
+
+        Raises:
+            ValueError: If there are no data, or if what is trainable has changed since `compile`.
         """
         check_current(self.weights_map)
-        try:
+        with self._left_current(), self._data_of(*args, **kwargs):
             history = super().fit(*args, **kwargs)
-        except BaseException:
-            with contextlib.suppress(Exception):  # the first error is the one to report
-                self.sync()
-            raise
         self.sync()
         return history
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """As in Keras, which calls it in `fit` and `train_on_batch`."""
+        self.check_trained()
+        return super().make_train_function(force)
+
+    def check_trained(self) -> None:
+        """Raises a `ValueError` if `trainable` has changed since `compile`, or differs between the models."""
+        check_frozen_alike(self.weights_map)
+        check_trained(self.trainable_variables, self.optimizer)
+
+    @contextlib.contextmanager
+    def _data_of(self, x: Any = None, *_: Any, **__: Any) -> Iterator[None]:
+        """Says so if there are no data; takes the arguments of `fit`."""
+        check_not_empty(x)
+        try:
+            yield
+        except StopIteration as error:  # how JAX learns it where the length is not known beforehand
+            raise ValueError(no_data(x)) from error
+
+    @contextlib.contextmanager
+    def _left_current(self) -> Iterator[None]:
+        """After an error within, both models hold the current weights."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.sync()
+            except Exception as lost:  # the first error is the one to report
+                error.add_note(
+                    "The weights of both models are lost, because the failed step had taken over their memory: load "
+                    f"them from a checkpoint. ({lost})"
+                )
+            raise
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`, for both models in one pass over the data.
@@ -383,7 +426,13 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
         """
         if not self.compiled:  # Keras stumbles over the missing optimizer instead
             raise ValueError("You must call `compile()` before calling `evaluate()`.")
-        return super().evaluate(*args, **kwargs)
+        with self._left_current(), self._data_of(*args, **kwargs):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.predict`, of the base."""
+        with self._left_current(), self._data_of(*args, **kwargs):
+            return super().predict(*args, **kwargs)
 
     def quantize(self, *args: Any, **kwargs: Any) -> None:
         """Refused: `quantize` would replace the shared weights. Quantize a loaded copy of each model instead."""

@@ -23,6 +23,8 @@ import numpy as np
 from keras_motivation.updates import batches_applied
 
 STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+# What a step of training, of evaluation and of prediction passes around, by the number of lists.
+STATES = {4: STATE, 3: (STATE[0], STATE[1], STATE[3]), 2: STATE[:2]}
 
 DISPATCHES = ("graph", "host")  # where the model of a batch can be chosen
 
@@ -75,20 +77,31 @@ class BackendStep:
             def one(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
                 return choices[bool(state[1][position])](state, data)
 
-        def noted(step: Callable[..., Any]) -> Callable[..., Any]:
-            def train_step(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-                with _interrupts_wait():
-                    logs, state = step(state, data)
-                    self._jax_state = dict(zip(STATE, state))
-                return logs, state
-
-            return train_step
-
         if in_graph and self.steps_per_execution > 1:
-            self.train_function = _in_chunks(noted(one), noted(jit(self._train_batches)), self.steps_per_execution)
+            many = self._noted(jit(self._train_batches))
+            self.train_function = _in_chunks(self._noted(one), many, self.steps_per_execution)
         else:
             # `_make_function` adds the loop of `steps_per_execution`; no public call does.
-            self.train_function = self._make_function(noted(one))
+            self.train_function = self._make_function(one)
+
+    def _make_function(self: Any, step_function: Callable[..., Any], concatenate_outputs: bool = False) -> Any:
+        """As in Keras, which makes the functions of training, evaluation and prediction here out of their steps."""
+        return super()._make_function(self._noted(step_function), concatenate_outputs)  # type: ignore[misc]
+
+    def _noted(self: Any, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A step that notes down the new state before an interrupt is heard: it has given the old one's memory away."""
+
+        def noted(state: Any, data: Any) -> tuple[Any, Any]:
+            try:
+                with _interrupts_wait():
+                    result, state = step(state, data)
+                    self._jax_state = dict(zip(STATES[len(state)], state))
+            except BaseException:  # Keras itself puts the state back in `fit` only
+                self.jax_state_sync()
+                raise
+            return result, state
+
+        return noted
 
     def _train_batches(self: Any, state: Any, batches: Any) -> tuple[dict[str, Any], Any]:
         """Several batches, stacked, as one loop of the device. The logs are the last batch's, as in Keras."""
@@ -109,10 +122,25 @@ class BackendStep:
     def _get_jax_state(self: Any, **kwargs: Any) -> Any:
         """As in Keras, which strips the variables of their values for the epoch. Remembers the values, so that an error
         before the first step is through (in tracing, in the user's loss) does not leave both models empty."""
-        state = super()._get_jax_state(**kwargs)  # type: ignore[misc]
-        if kwargs.get("purge_model_variables"):
-            self._jax_state = dict(zip([name for name in STATE if kwargs.get(name)], state))
+        if kwargs.get("optimizer_variables"):  # before each epoch, for a callback may have frozen layers in the last
+            self.check_trained()
+        names = [name for name in STATE if kwargs.get(name)]
+        variables = {"optimizer_variables": self.optimizer.variables} if "optimizer_variables" in names else {}
+        variables |= {name: getattr(self, name) for name in names if name not in variables}
+        with _interrupts_wait():
+            state = super()._get_jax_state(**kwargs)  # type: ignore[misc]
+            self._running.state_variables = variables
+            self._jax_state = dict(zip(names, state))
+            self._jax_state_synced = False
         return state
+
+    def jax_state_sync(self: Any) -> None:
+        """As in Keras; but into the variables that the state was taken from, in case layers were frozen meanwhile."""
+        if getattr(self, "_jax_state", None) and not self._jax_state_synced:
+            for name, values in self._jax_state.items():
+                for variable, value in zip(self._running.state_variables[name], values, strict=True):
+                    variable.assign(value)
+            self._jax_state_synced = True
 
     def _flag_position(self: Any) -> int:
         flag = self.motivation.motivated
@@ -140,12 +168,13 @@ class BackendStep:
         gradients, (loss, y_pred, others, metrics) = jax.grad(scaled_loss, has_aux=True)(trainables[:count])
         with _scope(lists, (trainables, others, slots, metrics)):
             gradients = self.clipped(gradients, self.trained_variables(motivated))
-            applied = batches_applied(self.optimizer)
-        with warnings.catch_warnings():
-            # `stateless_apply` wants one gradient a variable; `None` skips one, and warns.
-            warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
-            gradients = [*gradients, *[None] * (len(trainables) - count)]
-            trainables, slots = self.optimizer.stateless_apply(slots, gradients, trainables)
+            applied = batches_applied(self.optimizer) if gradients else None
+        if gradients:  # none where all is frozen, which `stateless_apply` refuses
+            with warnings.catch_warnings():
+                # `stateless_apply` wants one gradient a variable; `None` skips one, and warns.
+                warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
+                gradients = [*gradients, *[None] * (len(trainables) - count)]
+                trainables, slots = self.optimizer.stateless_apply(slots, gradients, trainables)
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
             logs = self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)

@@ -39,10 +39,11 @@ class BackendStep:
         """One batch: of the motivated model where the last batch's decision says so, else of the base."""
         if tf.distribute.has_strategy():
             return tf.distribute.get_replica_context().merge_call(self._train_replicas, args=(data,))
-        return self._choose(lambda motivated: self._train_batch(motivated, data))
+        return self._choose(lambda motivated: self._train_batch(motivated, data), data)
 
-    def _choose(self: Any, train: Callable[[bool], Any]) -> Any:
-        motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
+    def _choose(self: Any, train: Callable[[bool], Any], data: Any) -> Any:
+        with _once_there(data):
+            motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
         return tf.cond(motivated, lambda: train(True), lambda: train(False))
 
     def _train_replicas(self: Any, strategy: Any, data: Any) -> Any:
@@ -50,7 +51,7 @@ class BackendStep:
             step = functools.partial(self._train_batch, motivated)
             return strategy.extended.call_for_each_replica(step, args=(data,))
 
-        return self._choose(train)
+        return self._choose(train, data)
 
     @tf.autograph.experimental.do_not_convert
     def _train_batch(self: Any, motivated: bool, data: Any) -> dict[str, Any]:
@@ -60,8 +61,9 @@ class BackendStep:
             minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
             scaled_loss = self.optimizer.scale_loss(minimised)
         gradients = tape.gradient(scaled_loss, [v.value for v in variables])
-        applied = batches_applied(self.optimizer)
-        self.optimizer.apply(self.clipped(gradients, variables), variables)
+        applied = batches_applied(self.optimizer) if variables else None
+        if variables:  # with all of them frozen there is nothing to update
+            self.optimizer.apply(self.clipped(gradients, variables), variables)
         # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
         logs = self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
         return tf.nest.map_structure(tf.convert_to_tensor, logs)
@@ -83,7 +85,8 @@ class BackendStep:
 
     def test_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch of evaluation, of both models."""
-        return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
+        with _once_there(data):
+            return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
@@ -91,6 +94,16 @@ class BackendStep:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
+
+
+def _once_there(data: Any) -> Any:
+    """Within this, nothing runs before the batch has arrived.
+
+    Where a data set of unknown length ends, the graph runs once more until the next batch is found missing, and what
+    does not depend on the batch has run by then: counts, random numbers, a condition that looks at no loss.
+    """
+    leaves = tf.nest.flatten(data, expand_composites=True)
+    return tf.control_dependencies([leaf for leaf in leaves if tf.is_tensor(leaf)])
 
 
 def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:

@@ -102,14 +102,16 @@ class BackendStep:
         variables = self.trained_variables(motivated)
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, motivated)
         minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
-        for model in self._nested:
-            model.zero_grad()
-        self.optimizer.scale_loss(minimised).backward()
+        if variables:  # with all of them frozen there is nothing to differentiate
+            for model in self._nested:
+                model.zero_grad()
+            self.optimizer.scale_loss(minimised).backward()
         with torch.no_grad():
             gradients, loss = self._gradients(motivated, variables), loss.detach()
             self.mean_over_replicas([*(g for g in gradients if g is not None), loss])
-            applied = batches_applied(self.optimizer)
-            self.optimizer.apply(self.clipped(gradients, variables), variables)
+            applied = batches_applied(self.optimizer) if variables else None
+            if variables:
+                self.optimizer.apply(self.clipped(gradients, variables), variables)
             return self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
 
 
