@@ -1,6 +1,7 @@
 """Motivation-aware training for Keras 3: train once, deploy two sizes (Acheli & Gaaloul, arXiv 2602.21064)."""
 
 from keras_motivation import conditions, plots
+from keras_motivation.backup import BackupAndRestore
 from keras_motivation.callbacks import MotivationHistory
 from keras_motivation.conditions import (
     Always,
@@ -22,6 +23,7 @@ from keras_motivation.weights_map import WeightsMap
 __version__ = "0.1.0"
 __all__ = [
     "Always",
+    "BackupAndRestore",
     "Between",
     "Entry",
     "LossStreak",

@@ -186,17 +186,22 @@ def _in_strategy() -> bool:
 def outside_state(metrics: list[Any]) -> list[Any]:
     """Variables that running a model may change and that are not in `model.variables`.
 
-    These are the metrics that its layers update, and the state of Keras's global random generator, which unseeded calls
-    of `keras.random` draw from and which has no public name. (Neither is available in a JAX step, as in Keras itself,
-    and the generator in no replica of a `tf.distribute` strategy, each of which is traced in a thread of its own.)
+    These are the metrics that its layers update, and the state of Keras's global random generator. (The latter is not
+    available in a JAX step, as in Keras itself, nor in a replica of a `tf.distribute` strategy, each of which is traced
+    in a thread of its own.)
     """
-    from keras.src.random.seed_generator import global_seed_generator
-
     found = [variable for metric in metrics for variable in metric.variables]
     backend = keras.backend.backend()
     if backend == "jax" or (backend == "tensorflow" and _in_strategy()):
         return found
-    return [*found, global_seed_generator().state]
+    return [*found, global_seed()]
+
+
+def global_seed() -> Any:
+    """The state of the generator that unseeded calls of `keras.random` draw from, which has no public name."""
+    from keras.src.random.seed_generator import global_seed_generator
+
+    return global_seed_generator().state
 
 
 def portable_config(config: Any) -> Any:
@@ -246,3 +251,25 @@ def operation_kind(operation: Any) -> str | None:
     """
     kind = type(operation)
     return kind.__name__ if kind.__module__.startswith("keras.src.ops.") else None
+
+
+def is_remote(path: Any) -> bool:
+    """Whether Keras writes to `path` by another way than the file system, such as `gs://` and `hf://`."""
+    from keras.src.utils import file_utils
+
+    return file_utils.is_remote_path(str(path))
+
+
+def asks_to_overwrite(path: Any) -> bool:
+    """Asks the user as Keras does for `overwrite=False`; whether the answer is yes. It asks only where it writes."""
+    from keras.src.utils import io_utils
+
+    return io_utils.ask_to_proceed_with_overwrite(path)
+
+
+def forget_initial_epoch(model: Any) -> None:
+    """Undoes what `keras.callbacks.BackupAndRestore` leaves: every later `fit` would start at the restored epoch too.
+
+    The callback knows no public way to tell `fit` where to start, nor has it one to take that back.
+    """
+    model._initial_epoch = None

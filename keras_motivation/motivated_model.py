@@ -24,6 +24,7 @@ from keras_motivation.checks import (
     no_data,
     warn_of_nothing_to_train,
 )
+from keras_motivation.checkpoints import Checkpoints
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built
@@ -35,7 +36,7 @@ from keras_motivation.weights_map import WeightsMap
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
+class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
     """Trains a base model and, while training goes well, the larger motivated model that contains it.
 
     Ordinary batches train the base. When the motivation condition says so, the next batch trains the motivated model
@@ -349,22 +350,18 @@ class MotivatedModel(BackendStep, Step, Accounting, keras.Model):
         """Rebuilds the pair of `get_config`."""
         config = dict(config)
         base, motivated = (
-            keras.saving.deserialize_keras_object(config.pop(key), custom_objects=custom_objects)
+            keras.saving.deserialize_keras_object(config.pop(key, None), custom_objects=custom_objects)
             for key in ("base", "motivated")
         )
-        weights_map = WeightsMap.from_config(config.pop("weights_map"), base, motivated)
+        weights_map = WeightsMap.from_config(config.pop("weights_map", None), base, motivated)
         extension = config.pop("extension", "random")
+        check_choice("extension", extension, ("silent", "random"))
         model = cls(base, motivated, weights_map, extension="random", **config)  # its weights are loaded afterwards
         model.extension = extension
         return model
 
     def get_build_config(self) -> None:
         """Nothing to rebuild: both models carry their own."""
-
-    def save_own_variables(self, store: Any) -> None:
-        """Refreshes the motivated model before Keras writes it."""
-        self.sync()
-        super().save_own_variables(store)
 
     # ---- Training ------------------------------------------------------------------------------------------------
 

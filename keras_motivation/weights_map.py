@@ -1,5 +1,6 @@
 """The weights map: which entries of which motivated weight are which entries of which base weight (paper, 3.3)."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -204,16 +205,23 @@ class WeightsMap:
 
     @classmethod
     def from_config(cls, config: dict[str, Any], base: keras.Model, motivated: keras.Model) -> "WeightsMap":
-        """Rebuilds the map of `get_config` for two models of the same structure."""
-        inner, outer = base.variables, motivated.variables
-        return cls(
-            base,
-            motivated,
-            [
-                Entry(inner[i], outer[j], None if index is None else tuple(np.array(axis) for axis in index))
-                for i, j, index in config["entries"]
-            ],
-        )
+        """Rebuilds the map of `get_config` for two models of the same structure.
+
+        Raises:
+            ValueError: If the config is not one of `get_config`, or does not fit the models.
+            TypeError: If one of the two is no model.
+        """
+        for name, model in (("base", base), ("motivated", motivated)):
+            check_built(name, model)
+        try:
+            entries = [_entry(base.variables, motivated.variables, *line) for line in config["entries"]]
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise ValueError(
+                "The config of a weights map must hold `entries`: a list of [position in `base.variables`, position in "
+                "`motivated.variables`, None or a list of positions for each axis]. "
+                f"Received: {str(config)[:200]} ({type(error).__name__}: {error})"
+            ) from error
+        return cls(base, motivated, entries)
 
     def _check(self) -> None:
         known = {id(v) for v in self.base.variables}, {id(v) for v in self.motivated.variables}
@@ -236,3 +244,9 @@ class WeightsMap:
 
 def _to_lists(index: Index | None, shape: Any) -> list[list[int]]:
     return [axis.tolist() for axis in positions(index or (), shape)]
+
+
+def _entry(inner: list[Any], outer: list[Any], i: Any, j: Any, index: Any) -> Entry:
+    if not all(isinstance(n, int) and n >= 0 for n in (i, j, *itertools.chain(*(index or [])))):
+        raise ValueError("positions are integers of at least 0")
+    return Entry(inner[i], outer[j], None if index is None else tuple(np.array(axis, "int64") for axis in index))

@@ -254,3 +254,8 @@ def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[A
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of tensors without side effects, compiled where that pays."""
     return jax.jit(function)
+
+
+def generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
+    """Random generators beside Keras's, as functions that get and set their state: none takes part in training."""
+    return []

@@ -145,3 +145,17 @@ def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[A
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of tensors without side effects, compiled where that pays: not here."""
     return torch.no_grad()(function)
+
+
+def generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
+    """Random generators beside Keras's, as functions that get and set their state.
+
+    Keras's `Dropout` without a `seed` draws from these, and so does the order of `fit(shuffle=True)`.
+    """
+
+    def of(device: int) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+        get, put = torch.cuda.get_rng_state, torch.cuda.set_rng_state
+        return functools.partial(get, device), lambda state: put(torch.tensor(state, dtype=torch.uint8), device)
+
+    cpu = torch.get_rng_state, lambda state: torch.set_rng_state(torch.tensor(state, dtype=torch.uint8))
+    return [cpu, *map(of, range(torch.cuda.device_count()))]
