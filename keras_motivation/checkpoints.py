@@ -93,7 +93,9 @@ class Checkpoints:
         file = decode(description)
         found = differences(describe(self), file)
         if not found and (0 if seeds is None else len(seeds)) != len(self._seeds()):
-            found = [f"random seeds: {len(self._seeds())} in the pair, {0 if seeds is None else len(seeds)} in the file"]
+            found = [
+                f"random seeds: {len(self._seeds())} in the pair, {0 if seeds is None else len(seeds)} in the file"
+            ]
         if found:
             listed = "".join(f"\n- {line}" for line in found)
             raise ValueError(f"The file does not fit the pair '{self.name}':{listed}")
@@ -112,7 +114,8 @@ class Checkpoints:
 @contextlib.contextmanager
 def _unchanged_by_errors(pair: Any) -> Iterator[None]:
     """Gives the pair its values back if an error comes up: Keras loads part by part, and reports at the end."""
-    parts = [pair.weights_map.base, pair.weights_map.motivated, pair.trained_examples, pair.motivation, pair.optimizer]
+    parts = [pair.weights_map.base, pair.weights_map.motivated, pair.trained_examples, pair.update_window]
+    parts += [pair.motivation, pair.optimizer]
     variables = [variable for part in parts if part is not None for variable in part.variables]
     kept = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
     try:

@@ -10,6 +10,7 @@ import keras
 from keras_motivation import _keras, conditions, summaries
 from keras_motivation._backend import DISPATCHES, BackendStep
 from keras_motivation.accounting import Accounting
+from keras_motivation.checkpoints import Checkpoints
 from keras_motivation.checks import (
     check_choice,
     check_constraints,
@@ -24,7 +25,6 @@ from keras_motivation.checks import (
     no_data,
     warn_of_nothing_to_train,
 )
-from keras_motivation.checkpoints import Checkpoints
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built

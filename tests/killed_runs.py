@@ -47,9 +47,7 @@ def fit(model, everything, callbacks, **kwargs):
     x, y = vectors(batches=BATCHES)
     if everything:
         kwargs["validation_data"] = x[:6], y[:6]
-    return model.fit(
-        x, y, batch_size=4, epochs=EPOCHS, shuffle=everything, verbose=0, callbacks=callbacks, **kwargs
-    )
+    return model.fit(x, y, batch_size=4, epochs=EPOCHS, shuffle=everything, verbose=0, callbacks=callbacks, **kwargs)
 
 
 def state(model):
