@@ -413,6 +413,11 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
                     "The weights of both models are lost, because the failed step had taken over their memory: load "
                     f"them from a checkpoint. ({lost})"
                 )
+            try:
+                if self.compiled:
+                    self.check_trained()
+            except ValueError as changed:  # by a callback, perhaps; what comes of it in mid-epoch does not tell
+                error.add_note(str(changed))
             raise
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:

@@ -107,10 +107,9 @@ def test_the_way_back_from_a_nan(tmp_path):
 # ---- Data -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
-def test_batches_of_one_example(which):
+def test_batches_of_one_example():
     """In batch norm the variance of one vector is 0. As the stock model."""
-    compare_with_stock(which, 1)
+    compare_with_stock(1, 1)
 
 
 @pytest.mark.parametrize("dispatch", DISPATCHES)
@@ -184,7 +183,7 @@ def test_data_that_run_out():
     assert len(record.losses) == 6
     assert int(model.optimizer.iterations.value) == 6
     assert model.training_cost().examples == (12, 12)
-    assert_usable(model)
+    assert_consistent(model)
 
 
 class Empty(keras.utils.PyDataset):
@@ -233,7 +232,7 @@ def test_no_data_in_a_data_set_of_unknown_length():
     else:
         with pytest.raises(ValueError, match="at least one batch" if BACKEND == "jax" else "None was passed"):
             model.fit(unknown_length(0), shuffle=False, verbose=0)
-    assert_usable(model)
+    assert_consistent(model)
 
 
 def test_a_generator_that_raises_in_mid_epoch():
@@ -251,7 +250,7 @@ def test_a_generator_that_raises_in_mid_epoch():
         model.fit(failing(), shuffle=False, verbose=0)
     assert BACKEND == "tensorflow" or error.type is OSError
     assert_same_weights(model._nested[1], expected.motivated)
-    assert_usable(model)
+    assert_consistent(model)
 
 
 # ---- Errors in what the user wrote, and interrupts ------------------------------------------------------------------
@@ -334,9 +333,8 @@ def test_a_failed_batch_does_not_bring_back_older_weights():
 def test_a_step_that_fails_on_the_device():
     """What TensorFlow and PyTorch keep, a failed step under JAX has lost, as in Keras; the error says so."""
     model = compiled()
-    fit(model)
-    before = values(model.motivated)
     if BACKEND == "jax":
+        fit(model)
         step, kept = model.train_function, [numpy(v) for v in [*model.variables, *model.optimizer.variables]]
 
         def failing(state, iterator):
@@ -361,6 +359,7 @@ def test_a_step_that_fails_on_the_device():
             with tf.control_dependencies([tf.debugging.Assert(tf.reduce_sum(y_pred) > 1e9, ["out of memory"])]):
                 return crossentropy()(y_true, y_pred)
 
+        before = values(model.motivated)
         model.compile(model.optimizer, checked, motivation=Alternate())
         with pytest.raises(Exception, match="out of memory"):
             fit(model)

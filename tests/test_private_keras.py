@@ -113,3 +113,14 @@ def test_buffers_are_not_what_is_frozen():
     model = mlp()
     model.trainable = False
     assert {v.name for v in _keras.buffers(model)} == {"moving_mean", "moving_variance"}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_variables_an_optimizer_was_built_for(scaled):
+    model = mlp(4)
+    optimizer = keras.optimizers.Adam()
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    found = _keras.optimized_variables(optimizer)
+    assert [id(v) for v in found] == [id(v) for v in model.trainable_variables]
