@@ -163,8 +163,10 @@ def inputs_struct(model: Any) -> Any:
     shape = (model.get_build_config() or {}).get("input_shape")
     if not isinstance(shape, (tuple, list)) or not all(size is None or isinstance(size, int) for size in shape):
         return None
-    # The size of the batch that the model was built with says nothing.
-    return keras.KerasTensor((None, *shape[1:]), dtype=keras.config.floatx())
+    # The size of the batch that the model was built with says nothing, and the dtype is not known: of rows of numbers
+    # in a model that looks something up, take it that these are what it looks up.
+    looks_up = len(shape) == 2 and any(isinstance(layer, keras.layers.Embedding) for layer in all_layers(model))
+    return keras.KerasTensor((None, *shape[1:]), dtype="int32" if looks_up else keras.config.floatx())
 
 
 def outputs_struct(model: Any) -> Any:

@@ -1,5 +1,6 @@
 """Random weights and inputs on which any model can be tried."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,9 @@ from keras import ops
 
 from keras_motivation import _keras
 
-SAMPLES = 4
+# As many inputs as make up so many numbers, but no fewer and no more than this: they cost little where they are small,
+# and among a few, a maximum over channels may never fall on a channel that grew.
+NUMBERS, FEWEST, MOST = 2048, 4, 16
 # Sizes of axes that a model leaves open: of sequences and of images. Longer ones are for who finds these too short.
 OPEN_SIZES = ((4, 32), (32, 64), (128, 128))
 
@@ -69,14 +72,22 @@ def guesses(model: Any, random: np.random.Generator) -> Iterator[Any]:
     scaling = (keras.layers.Rescaling, keras.layers.Normalization)
     pixels = any(isinstance(layer, scaling) for layer in _keras.all_layers(model))
     left_open = any(size is None for spec in keras.tree.flatten(specs) for size in spec.shape[1:])
-    for sizes in OPEN_SIZES if left_open else OPEN_SIZES[:1]:
+    for free in OPEN_SIZES if left_open else OPEN_SIZES[:1]:
+        numbers = sum(math.prod(_shape(spec, free)) for spec in keras.tree.flatten(specs))
+        samples = min(MOST, max(FEWEST, NUMBERS // max(1, numbers)))
         for scale in (100.0, 1.0) if pixels else (1.0, 100.0):
-            yield keras.tree.map_structure(lambda spec, s=scale, free=sizes: _draw(spec, s, free, random), specs)
+            draw = functools.partial(_draw, samples=samples, free=free, scale=scale, random=random)
+            yield keras.tree.map_structure(draw, specs)
 
 
-def _draw(spec: Any, scale: float, free: tuple[int, int], random: np.random.Generator) -> Any:
+def _shape(spec: Any, free: tuple[int, int]) -> list[int]:
+    """The shape of one input, with sizes for the axes that are open."""
+    return [free[len(spec.shape) > 3] if size is None else size for size in spec.shape[1:]]
+
+
+def _draw(spec: Any, samples: int, free: tuple[int, int], scale: float, random: np.random.Generator) -> Any:
     image = len(spec.shape) > 3
-    shape = [spec.shape[0] or SAMPLES, *(free[image] if size is None else size for size in spec.shape[1:])]
+    shape = [spec.shape[0] or samples, *_shape(spec, free)]
     dtype = keras.backend.standardize_dtype(spec.dtype)
     if "int" in dtype or dtype == "bool":
         return random.integers(0, 256 if image and dtype == "uint8" else 2, size=shape).astype(dtype)

@@ -18,6 +18,11 @@ MUST_AGREE = (
     *("kernel_size", "strides", "dilation_rate", "groups", "depth_multiplier"),
     *("_key_dim", "head_dim", "patch_size", "window_size", "input_size"),
 )
+# Their groups may grow in number, but not in size.
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+BY_GROUP = (keras.layers.GroupNormalization, *CONVOLUTIONS)
+RESHAPING = (keras.layers.Flatten, keras.layers.Reshape)
+ANY_SIZE = 3
 GATED = ("LSTMCell", "GRUCell", "ConvLSTMCell")
 
 
@@ -44,9 +49,13 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
     for attribute in MUST_AGREE:
         found = getattr(inner, attribute, None), getattr(outer, attribute, None)
         ours, theirs = (tuple(v) if isinstance(v, list) else v for v in found)  # JSON makes lists of tuples
-        if ours != theirs and not isinstance(inner, keras.layers.GroupNormalization):
+        if ours != theirs and not (attribute == "groups" and isinstance(inner, BY_GROUP)):
             name = f"layer '{inner.path or inner.name}'"
             yield f"{name} has {attribute.strip('_')}={ours} in the base and {theirs} in the other"
+    sizes = [_group_sizes(layer) for layer in (inner, outer)]
+    if sizes[0] != sizes[1] and (isinstance(inner, keras.layers.GroupNormalization) or inner.groups * outer.groups > 1):
+        does = "normalises" if isinstance(inner, keras.layers.GroupNormalization) else "convolves"
+        yield f"layer '{inner.path}' {does} groups of {sizes[0]} channels in the base and {sizes[1]} here"
     grew = [tuple(v.shape) != tuple(w.shape) for v, w in zip(inner.weights, outer.weights)]
     if not any(grew):
         return
@@ -56,10 +65,6 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
         ratios = [layer.num_query_heads / layer.num_key_value_heads for layer in (inner, outer)]
         if ratios[0] != ratios[1]:
             yield f"layer '{inner.path}' has {ratios[0]:g} query heads for each key head in the base and {ratios[1]:g}"
-    if isinstance(inner, keras.layers.GroupNormalization):
-        sizes = [layer.weights[0].shape[0] / layer.groups for layer in (inner, outer)]
-        if sizes[0] != sizes[1]:
-            yield f"layer '{inner.path}' normalises groups of {sizes[0]:g} channels in the base and {sizes[1]:g} here"
     for ours, theirs in zip(inner.weights, outer.weights):
         if _is_grid(ours) and tuple(ours.shape)[:-1] != tuple(theirs.shape)[:-1]:
             shapes = f"{tuple(ours.shape)} in the base and {tuple(theirs.shape)} here"
@@ -67,6 +72,15 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
     outputs = [tuple(layer.weights[0].shape)[-1] for layer in (inner, outer)]
     if "qkv" in inner.name and outputs[0] != outputs[1]:
         yield f"layer '{inner.path}' keeps query, key and value side by side in one kernel"
+
+
+def _group_sizes(layer: Any) -> str | None:
+    """Channels of one group: what a group norm normalises together; what a convolution takes in and makes."""
+    if isinstance(layer, keras.layers.GroupNormalization) and layer.weights:
+        return f"{layer.weights[0].shape[0] / layer.groups:g}"
+    if isinstance(layer, CONVOLUTIONS):
+        return f"{layer.kernel.shape[-2]} to {layer.kernel.shape[-1] // layer.groups}"
+    return None
 
 
 def _is_grid(variable: Any) -> bool:
@@ -87,14 +101,18 @@ def _upstream(here: Any, there: Any, consumer: Any, seen: set[tuple[int, int]]) 
     if ours is None or theirs is None or type(ours) is not type(theirs) or getattr(ours, "weights", None):
         return
     inputs = list(zip(_keras.input_tensors(ours), _keras.input_tensors(theirs)))
-    if isinstance(ours, (keras.layers.Flatten, keras.layers.Reshape)):
-        for inner, outer in inputs:
-            if _reordered(inner.shape[1:], outer.shape[1:]):
-                yield (
-                    f"'{ours.name}' turns {inner.shape[1:]} of the base and {outer.shape[1:]} of the motivated model "
-                    f"into the input of '{consumer.path}', where the base's channels no longer come first; use global "
-                    "pooling instead"
-                )
+    if isinstance(ours, RESHAPING):
+        first = ours.name
+        while all(isinstance(_keras.producer(tensor), RESHAPING) for tensor in inputs[0]):  # in a row, they are one
+            first = _keras.producer(inputs[0][0]).name
+            inputs = [tuple(_keras.input_tensors(_keras.producer(tensor))[0] for tensor in inputs[0])]
+        inner, outer = inputs[0]
+        if _reordered(*(tensor.shape[1:] for tensor in (inner, here, outer, there))):
+            yield (
+                f"'{first}' turns {inner.shape[1:]} of the base and {outer.shape[1:]} of the motivated model "
+                f"into the input of '{consumer.path}', where the base's channels no longer come first; use global "
+                "pooling instead"
+            )
     if isinstance(ours, keras.layers.Concatenate):
         sizes = [[t.shape[layer.axis] for t in _keras.input_tensors(layer)] for layer in (ours, theirs)]
         if len(sizes[0]) != len(sizes[1]) or sizes[0][:-1] != sizes[1][:-1]:
@@ -106,6 +124,30 @@ def _upstream(here: Any, there: Any, consumer: Any, seen: set[tuple[int, int]]) 
         yield from _upstream(inner, outer, consumer, seen)
 
 
-def _reordered(inner: Any, outer: Any) -> bool:
-    """Whether flattening in row-major order moves the entries of `inner` in `outer`: an axis grew, not the first."""
-    return any(ours != theirs and np.prod(inner[:axis]) > 1 for axis, (ours, theirs) in enumerate(zip(inner, outer)))
+def _reordered(inner: Any, inner_result: Any, outer: Any, outer_result: Any) -> bool:
+    """Whether the first entries of a reshaped larger tensor are others than those of the smaller one, reshaped.
+
+    Args:
+        inner: Shape of the base's tensor before.
+        inner_result: And after.
+        outer: Shape of the motivated model's tensor before.
+        outer_result: And after.
+    """
+    if (inner, inner_result) == (outer, outer_result):
+        return False
+    if len(inner) != len(outer) or len(inner_result) != len(outer_result):
+        return True
+    # Any number stands for an axis of open size; what an open axis becomes, follows.
+    before = [tuple(ANY_SIZE if size is None else size for size in shape) for shape in (inner, outer)]
+    after = [tuple(-1 if size is None else size for size in shape) for shape in (inner_result, outer_result)]
+    entries = np.arange(np.prod(before[1])).reshape(before[1])
+    try:
+        expected = entries[_first(before[0])].reshape(after[0])
+        found = entries.reshape(after[1])
+    except ValueError:  # several open axes: which is which is not known
+        return True
+    return not np.array_equal(found[_first(expected.shape)], expected)
+
+
+def _first(shape: Any) -> Any:
+    return tuple(slice(0, size) for size in shape)

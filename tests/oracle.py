@@ -1,24 +1,80 @@
 """The paper's procedure to the letter, on stock Keras alone: two separate models, and copies at every switch.
 
-Nothing of the package is used here, neither its weights map nor its conditions.
+Nothing of the package is used here, neither its weights map nor its conditions. A rule is a generator that yields
+whether the next batch is motivated and is sent that batch's loss.
 """
 
+import keras
 import numpy as np
 from keras import ops
 
-SLOTS = ("momentums", "_momentums", "_velocities")
+
+def streak(k):
+    """The loss has fallen k times in a row."""
+    falls, previous = 0, None
+    while True:
+        loss = yield falls >= k
+        falls = falls + 1 if previous is not None and loss < previous else 0
+        previous = loss
+
+
+def alternate():
+    """Every second batch."""
+    while True:
+        yield False
+        yield True
+
+
+def schedule(places):
+    """The places of a list, and none after its end."""
+    yield from (bool(place) for place in places)
+    while True:
+        yield False
+
+
+def trend(fast, slow):
+    """A fast running mean of the loss is below a slow one."""
+    means = None
+    while True:
+        loss = yield means is not None and means[0] < means[1]
+        spans = (fast, slow)
+        means = [loss, loss] if means is None else [m + (loss - m) / span for m, span in zip(means, spans)]
+
+
+def chance(probability, seed):
+    """Every batch by chance: the first by a draw of numpy's, the others by Keras's."""
+    loss = yield np.random.default_rng(seed).random() < probability
+    draws = keras.random.SeedGenerator(seed)
+    while loss is not None:
+        loss = yield float(keras.random.uniform((), seed=draws)) < probability
+
+
+def between(rule, start, stop):
+    """Another rule, which hears all losses, from one batch on and until before another."""
+    inner, batch = next(rule), 0
+    while True:
+        loss = yield inner and start <= batch < stop
+        inner, batch = rule.send(loss), batch + 1
 
 
 class LiteralProcedure:
-    """Trains `base`, and while the loss has fallen k times in a row `motivated`, which contains it.
+    """Trains `base`, and where a rule says so `motivated`, which contains it.
 
-    Both are models with named layers, compiled with an optimizer of their own of the same kind.
+    Args:
+        base: A model, compiled with an optimizer of its own.
+        motivated: The larger model, compiled with another of the same kind.
+        rule: A rule, or a number of falls in a row.
+        statistics: "shared" or "private".
+        pairs: `(base weight, motivated weight)` of the shared weights; by name if not given.
     """
 
-    def __init__(self, base, motivated, k, statistics="shared"):
-        self.base, self.motivated, self.k = base, motivated, k
-        partners = {weight.path: weight for weight in motivated.weights}
-        self.pairs = [(weight, partners[weight.path]) for weight in base.weights]
+    def __init__(self, base, motivated, rule, statistics="shared", pairs=None):
+        self.base, self.motivated = base, motivated
+        self.rule = streak(rule) if isinstance(rule, int) else rule
+        if pairs is None:
+            partners = {weight.path: weight for weight in motivated.weights}
+            pairs = [(weight, partners[weight.path]) for weight in base.weights]
+        self.pairs = pairs
         for model in (base, motivated):
             model.optimizer.build(model.trainable_variables)
         self.copy_in()
@@ -27,18 +83,18 @@ class LiteralProcedure:
 
     def train(self, batches):
         """Returns the loss of each batch and whether it was motivated."""
-        losses, flags, falls, previous = [], [], 0, None
+        losses, flags = [], []
+        motivated = next(self.rule)
         for x, y in batches:
-            flags.append(falls >= self.k)
-            if flags[-1]:
+            if motivated:
                 self.copy_in()
                 loss = float(self.motivated.train_on_batch(x, y))
                 self.copy_out()
             else:
                 loss = float(self.base.train_on_batch(x, y))
-            falls = falls + 1 if previous is not None and loss < previous else 0
-            previous = loss
             losses.append(loss)
+            flags.append(motivated)
+            motivated = self.rule.send(loss)
         self.copy_in()
         return losses, flags
 
@@ -47,23 +103,27 @@ class LiteralProcedure:
             value = np.array(ops.convert_to_numpy(outer.value))
             value[tuple(slice(0, n) for n in inner.shape)] = ops.convert_to_numpy(inner.value)
             outer.assign(value)
-        self.motivated.optimizer.iterations.assign(self.base.optimizer.iterations.value)
 
     def copy_out(self):
         for inner, outer in self._all_pairs():
             inner.assign(ops.convert_to_numpy(outer.value)[tuple(slice(0, n) for n in inner.shape)])
-        self.base.optimizer.iterations.assign(self.motivated.optimizer.iterations.value)
 
     def _all_pairs(self):
-        """Weights and buffers, and the optimizers' slots of the mapped weights."""
+        """Weights and buffers, the optimizers' slots of the mapped weights, and their counts."""
         yield from self.pairs
-        for slot in SLOTS:
-            inner_slots = getattr(self.base.optimizer, slot, None)
-            outer_slots = getattr(self.motivated.optimizer, slot, None)
-            if not inner_slots:
-                continue
-            inner_position = {id(v): i for i, v in enumerate(self.base.trainable_variables)}
-            outer_position = {id(v): i for i, v in enumerate(self.motivated.trainable_variables)}
+        optimizers = self.base.optimizer, self.motivated.optimizer
+        positions = [
+            {id(v): i for i, v in enumerate(model.trainable_variables)} for model in (self.base, self.motivated)
+        ]
+        for inner_slots, outer_slots in zip(*map(slots, optimizers), strict=True):
             for inner, outer in self.pairs:
-                if id(inner) in inner_position:
-                    yield inner_slots[inner_position[id(inner)]], outer_slots[outer_position[id(outer)]]
+                if id(inner) in positions[0]:
+                    yield inner_slots[positions[0][id(inner)]], outer_slots[positions[1][id(outer)]]
+        yield from zip(*([v for v in o.variables if v.shape == ()] for o in optimizers), strict=True)
+
+
+def slots(optimizer):
+    """The optimizer's variables for the trained ones, kind by kind, each in their order."""
+    own = {id(v) for v in optimizer.variables}
+    lists = [value for name, value in vars(optimizer).items() if isinstance(value, list) and name != "_variables"]
+    return [found for found in lists if found and all(id(v) in own for v in found)]

@@ -40,6 +40,24 @@ def reshaped(width):
     return keras.Model(inputs, layers.Dense(2, name="head")(x))
 
 
+def convolved(width, groups, before=None):
+    """A convolution in groups behind one that makes its channels."""
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(before or width, 1, name="conv")(inputs)
+    x = layers.Conv2D(width, 3, groups=groups, name="groups")(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+def reshapes(width, *shapes):
+    """An image that is reshaped, once or several times in a row; the last axis is given in parts of the width."""
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(width, 1, name="conv")(inputs)
+    for i, (*others, last) in enumerate(shapes):
+        x = layers.Reshape((*others, last if last < 0 else width * last), name=f"shape{i}")(x)
+    x = layers.Dense(3, name="dense")(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(layers.Flatten()(x)))
+
+
 def grouped_attention(queries, keys, size=4):
     inputs = keras.Input((5, 8))
     x = layers.GroupQueryAttention(size, queries, keys, name="attention")(inputs, inputs)
@@ -76,6 +94,21 @@ REFUSED = {
     "lstm": (lambda: recurrent(layers.LSTM(3)), lambda: recurrent(layers.LSTM(6)), "keeps its gates side by side"),
     "gru": (lambda: recurrent(layers.GRU(3)), lambda: recurrent(layers.GRU(6)), "keeps its gates side by side"),
     "groups": (lambda: grouped(4, 2), lambda: grouped(8, 2), "normalises groups of 2 channels in the base and 4"),
+    "convolution groups": (
+        lambda: convolved(4, 2),
+        lambda: convolved(8, 2),
+        "convolves groups of 2 to 2 .* and 4 to 4",
+    ),
+    "wider groups": (
+        lambda: convolved(4, 2),
+        lambda: convolved(8, 2, 4),
+        "convolves groups of 2 to 2 channels in the base and 2 to 4",
+    ),
+    "reshaped in a row": (
+        lambda: reshapes(4, (16, 1), (4, 4)),
+        lambda: reshapes(6, (16, 1), (4, 4)),
+        r"'shape0' turns \(4, 4, 4\) of the base and \(4, 4, 6\) .*'dense'",
+    ),
     "heads": (lambda: attention(2, 4), lambda: attention(2, 6), "key_dim=4 in the base and 6"),
     "reshape": (
         lambda: reshaped(4),
@@ -152,6 +185,10 @@ def test_fused_projections():
         (lambda: recurrent(layers.LSTM(3)), lambda: recurrent(layers.LSTM(3))),
         (lambda: recurrent(layers.SimpleRNN(3)), lambda: recurrent(layers.SimpleRNN(6))),
         (lambda: grouped(4, 2), lambda: grouped(8, 4)),
+        (lambda: convolved(4, 2), lambda: convolved(8, 4)),
+        (lambda: convolved(4, 1), lambda: convolved(8, 2)),
+        (lambda: reshapes(4, (16, 1)), lambda: reshapes(6, (16, 1))),
+        (lambda: reshapes(4, (4, 4), (4, 4, 1)), lambda: reshapes(6, (4, 4), (4, 4, 1))),
         (lambda: attention(2, 4), lambda: attention(3, 4)),
     ],
 )
