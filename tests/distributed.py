@@ -19,16 +19,15 @@ def checks(script):
 
 
 def run_checks(names):
-    """In the script: runs all checks in order and prints what became of them."""
-    results = {}
+    """In the script: runs all checks in order and prints what became of each, as it goes."""
     for name, check in names.items():
         if name.startswith("check_"):
             try:
                 check()
-                results[name] = "passed"
-            except Exception:
-                results[name] = traceback.format_exc()
-    print(MARK + json.dumps(results), flush=True)
+                outcome = "passed"
+            except BaseException:  # pytest's own failures are no `Exception`
+                outcome = traceback.format_exc()[-2000:]  # short enough for a line that others do not break into
+            print(MARK + json.dumps({name: outcome}), flush=True)
 
 
 def start(script, *arguments, launcher=(), **environment):
@@ -50,13 +49,24 @@ def start(script, *arguments, launcher=(), **environment):
     )
 
 
-def results(process, timeout=300):
-    """What became of the checks, of each process that ran them, in the order in which they printed."""
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-    found = [json.loads(line.split(MARK, 1)[1]) for line in out.splitlines() if MARK in line]
-    assert found, f"the script ended with {process.returncode}:\n{out[-2000:]}\n{err[-4000:]}"
-    return found
+def results(*processes, timeout=300):
+    """What became of each check, in each process that ran it. A check that is not there ended its process."""
+    found, said = {}, []
+    for process in processes:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+        said.append(f"a process ended with {process.returncode}:\n{err[-4000:]}")
+        for line in out.splitlines():
+            if MARK in line:
+                for name, outcome in json.loads(line.split(MARK, 1)[1]).items():
+                    found.setdefault(name, []).append(outcome)
+    return found, "\n".join(said)
+
+
+def assert_passed(found, check, processes=1):
+    """That a check passed in all processes; else what they said."""
+    outcomes, said = found
+    assert outcomes.get(check) == ["passed"] * processes, "\n".join([*outcomes.get(check, []), said])

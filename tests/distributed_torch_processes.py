@@ -1,5 +1,6 @@
 """Checks for `test_distributed_torch.py`, run by two processes under `torchrun`, as the example is."""
 
+import datetime
 import pathlib
 import runpy
 import sys
@@ -123,5 +124,5 @@ if __name__ == "__main__":
     for kind in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.simplefilter("default", kind)
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=60))
     run_checks(globals())

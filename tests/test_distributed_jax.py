@@ -4,7 +4,7 @@ import socket
 
 import keras
 import pytest
-from distributed import checks, results, start
+from distributed import assert_passed, checks, results, start
 from helpers import compiled
 
 BACKEND = keras.backend.backend()
@@ -17,14 +17,14 @@ only_jax = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def on_devices():
     flag = "--xla_force_host_platform_device_count=8"
-    return results(start(DEVICES, XLA_FLAGS=flag))[0]
+    return results(start(DEVICES, XLA_FLAGS=flag))
 
 
 @only_jax
 @pytest.mark.slow
 @pytest.mark.parametrize("check", checks(DEVICES))
 def test_on_eight_devices(on_devices, check):
-    assert on_devices[check] == "passed", on_devices[check]
+    assert_passed(on_devices, check)
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +33,14 @@ def in_processes(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     flag, folder = "--xla_force_host_platform_device_count=2", tmp_path_factory.mktemp("saved")
-    return [results(p) for p in [start(PROCESSES, address, folder, i, XLA_FLAGS=flag) for i in range(2)]]
+    return results(*(start(PROCESSES, address, folder, i, XLA_FLAGS=flag) for i in range(2)))
 
 
 @only_jax
 @pytest.mark.slow
 @pytest.mark.parametrize("check", checks(PROCESSES))
 def test_in_two_processes(in_processes, check):
-    assert len(in_processes) == 2
-    for (found,) in in_processes:
-        assert found[check] == "passed", found[check]
+    assert_passed(in_processes, check, processes=2)
 
 
 def test_elsewhere_it_is_refused():

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from distributed import checks, results, start
+from distributed import assert_passed, checks, results, start
 from helpers import Alternate, compiled, fit, numpy
 
 import keras_motivation as km
@@ -26,9 +26,7 @@ def in_processes(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("check", checks(PROCESSES))
 def test_in_two_processes(in_processes, check):
-    assert len(in_processes) == 2
-    for found in in_processes:
-        assert found[check] == "passed", found[check]
+    assert_passed(in_processes, check, processes=2)
 
 
 @only_torch
