@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=64, help="examples in a global batch, over all processes")
-    parser.add_argument("--without-norm", action="store_true", help="no batch norm: equal to one process, but rounding")
+    parser.add_argument("--without-norm", action="store_true", help="leave out batch norm, which normalises by process")
     parser.add_argument("--output", type=Path, default=Path("output"))
     options = parser.parse_args()
 

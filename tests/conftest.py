@@ -47,9 +47,18 @@ def float64():
         jax.config.update("jax_enable_x64", False)
 
 
+def _under(policy):
+    former = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    yield
+    keras.config.set_dtype_policy(former)
+
+
 @pytest.fixture
 def mixed_float16():
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    yield
-    keras.config.set_dtype_policy(policy)
+    yield from _under("mixed_float16")
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    yield from _under("mixed_bfloat16")

@@ -71,13 +71,14 @@ def test_never_leaves_the_extension_alone(optimizer):
         np.testing.assert_array_equal(new, old)
 
 
-@pytest.mark.usefixtures("mixed_float16")
 @pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
-def test_equals_the_stock_model_in_mixed_precision(which):
+@pytest.mark.parametrize(("precision", "bits"), [("mixed_float16", 11), ("mixed_bfloat16", 8)])
+def test_equals_the_stock_model_in_mixed_precision(precision, bits, which, request):
+    request.getfixturevalue(precision)
     stock, pair, _, expected, history = fit_both(which, lambda: keras.optimizers.Adam(0.01))
-    assert type(pair.optimizer).__name__ == "LossScaleOptimizer"
-    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=2e-3)
-    assert_same_weights(pair.motivated if which else pair.base, stock, rtol=5e-2, atol=5e-3)
+    assert (type(pair.optimizer).__name__ == "LossScaleOptimizer") == (precision == "mixed_float16")
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=4 * 2.0**-bits)
+    assert_same_weights(pair.motivated if which else pair.base, stock, rtol=100 * 2.0**-bits, atol=10 * 2.0**-bits)
 
 
 @pytest.mark.usefixtures("mixed_float16")
