@@ -1,6 +1,7 @@
 """How a pair is written and read: whole files, with all that the next batch depends on, into a pair that they fit."""
 
 import contextlib
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Checkpoints:
         if zipped is False or not is_local_file(filepath, ".keras"):
             super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)  # type: ignore[misc]
         elif may_write(filepath, overwrite):
-            with whole_file(filepath) as partial:
+            with whole_file(filepath, _size(self)) as partial:
                 super().save(partial, zipped=zipped, **kwargs)  # type: ignore[misc]
 
     def save_weights(self: Any, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
@@ -37,7 +38,7 @@ class Checkpoints:
         if max_shard_size is not None or not is_local_file(filepath, ".weights.h5"):
             super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)  # type: ignore[misc]
         elif may_write(filepath, overwrite):
-            with whole_file(filepath) as partial:
+            with whole_file(filepath, _size(self)) as partial:
                 super().save_weights(partial)  # type: ignore[misc]
 
     def load_weights(self: Any, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
@@ -84,23 +85,16 @@ class Checkpoints:
         Raises:
             ValueError: If it does not.
         """
-        own = {key: store[key] for key in store.keys()}  # noqa: SIM118 (Keras's stores are no dictionaries)
-        description, seeds = own.pop("pair", None), own.pop("seeds", None)
-        super().load_own_variables(own)  # type: ignore[misc]  # a subclass may have variables
-        if description is None:  # written by hand, or by another version: Keras compares shapes
-            return
+        if "pair" not in store.keys():  # noqa: SIM118 (Keras's stores are no dictionaries)
+            return  # written by hand, or by another version: Keras compares shapes
         self._build_optimizer()
-        file = decode(description)
-        found = differences(describe(self), file)
-        if not found and (0 if seeds is None else len(seeds)) != len(self._seeds()):
-            found = [
-                f"random seeds: {len(self._seeds())} in the pair, {0 if seeds is None else len(seeds)} in the file"
-            ]
-        if found:
+        file = decode(store["pair"])
+        if found := differences(describe(self), file):
             listed = "".join(f"\n- {line}" for line in found)
             raise ValueError(f"The file does not fit the pair '{self.name}':{listed}")
         self._of_weights_alone = file["motivation"] is None
-        for variable, seed in zip(self._seeds(), [] if seeds is None else seeds):
+        seeds = self._seeds()
+        for variable, seed in zip(seeds, store["seeds"] if seeds else [], strict=True):
             variable.assign(seed.astype(keras.backend.standardize_dtype(variable.dtype)))
 
     def _build_optimizer(self: Any) -> None:
@@ -114,9 +108,7 @@ class Checkpoints:
 @contextlib.contextmanager
 def _unchanged_by_errors(pair: Any) -> Iterator[None]:
     """Gives the pair its values back if an error comes up: Keras loads part by part, and reports at the end."""
-    parts = [pair.weights_map.base, pair.weights_map.motivated, pair.trained_examples, pair.update_window]
-    parts += [pair.motivation, pair.optimizer]
-    variables = [variable for part in parts if part is not None for variable in part.variables]
+    variables = _variables(pair)
     kept = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
     try:
         yield
@@ -124,3 +116,16 @@ def _unchanged_by_errors(pair: Any) -> Iterator[None]:
         for variable, value in zip(variables, kept):
             variable.assign(value)
         raise
+
+
+def _variables(pair: Any) -> list[Any]:
+    """All that a file of the pair holds."""
+    parts = [pair.weights_map.base, pair.weights_map.motivated, pair.trained_examples, pair.update_window]
+    parts += [pair.motivation, *([pair.optimizer] if pair.compiled else [])]
+    return [variable for part in parts if part is not None for variable in part.variables]
+
+
+def _size(pair: Any) -> int:
+    """Of a file of the pair, in bytes, with some room for what HDF5 needs for each variable."""
+    sizes = ((v.shape, keras.backend.standardize_dtype(v.dtype)) for v in _variables(pair))
+    return sum(4096 + math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in sizes)

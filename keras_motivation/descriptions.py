@@ -33,8 +33,12 @@ def describe(pair: Any) -> dict[str, Any]:
         "motivation": None,
     }
     if pair.compiled:
-        found["optimizer"] = {"class": _class_name(pair.optimizer), "variables": _variables(pair.optimizer)}
-        found["motivation"] = {"class": _class_name(pair.motivation), "variables": _variables(pair.motivation)}
+        parts = {"optimizer": pair.optimizer, "motivation": pair.motivation}
+        found |= {
+            name: {"class": _class_name(part), "variables": _variables(part)}
+            for name, part in parts.items()
+            if part is not None
+        }
     return found
 
 
@@ -86,8 +90,8 @@ def _variables(owner: Any) -> list[list[Any]]:
 
 
 def _class_name(thing: Any) -> str:
-    """With what it wraps, as `LossScaleOptimizer` does."""
-    inner = getattr(thing, "inner_optimizer", None)
+    """With what it wraps, as `LossScaleOptimizer` and `Between` do."""
+    inner = getattr(thing, "inner_optimizer", getattr(thing, "condition", None))
     return keras.saving.get_registered_name(type(thing)) + (f"({_class_name(inner)})" if inner is not None else "")
 
 

@@ -215,7 +215,7 @@ class WeightsMap:
             check_built(name, model)
         try:
             entries = [_entry(base.variables, motivated.variables, *line) for line in config["entries"]]
-        except (TypeError, ValueError, KeyError, IndexError) as error:
+        except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
             raise ValueError(
                 "The config of a weights map must hold `entries`: a list of [position in `base.variables`, position in "
                 "`motivated.variables`, None or a list of positions for each axis]. "

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all: whoever is killed while writing leaves the former file as it was."""
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -11,20 +12,28 @@ from keras_motivation import _keras
 
 
 @contextlib.contextmanager
-def whole_file(filepath: Any) -> Iterator[str]:
+def whole_file(filepath: Any, size: int = 0) -> Iterator[str]:
     """Gives a path to write to, a hidden one beside `filepath`; what was written there takes its place at the end.
 
     After an error nothing has changed, and nothing is left behind. A kill leaves the hidden file behind.
 
     Args:
         filepath: Path of a local file, which need not exist.
+        size: About how many bytes are to be written.
 
     Yields:
         A path in the same folder, with the same suffix.
+
+    Raises:
+        OSError: If there is no room for so much. HDF5 must not find out: it may take the process down.
     """
     target = os.path.realpath(filepath)  # through a link to the file itself, as writing into it would go
     folder, name = os.path.split(target)
     partial = os.path.join(folder, f".partial-{secrets.token_hex(4)}-{name}")
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise OSError(
+            errno.ENOSPC, f"No space left on device: {size:,} bytes are to be written, {free:,} are free", name
+        )
     try:
         yield partial
         if os.path.exists(target):

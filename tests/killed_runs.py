@@ -4,6 +4,7 @@ One process imports everything and forks a child for each training before any ba
 import takes as long as all the trainings together.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -45,9 +46,10 @@ def pair(dropout_seed):
 def fit(model, everything, callbacks, **kwargs):
     """With `everything`, shuffles and validates."""
     x, y = vectors(batches=BATCHES)
+    kwargs = {"epochs": EPOCHS, "shuffle": everything, **kwargs}
     if everything:
         kwargs["validation_data"] = x[:6], y[:6]
-    return model.fit(x, y, batch_size=4, epochs=EPOCHS, shuffle=everything, verbose=0, callbacks=callbacks, **kwargs)
+    return model.fit(x, y, batch_size=4, verbose=0, callbacks=callbacks, **kwargs)
 
 
 def state(model):
@@ -93,9 +95,14 @@ class KilledAtBatch(keras.callbacks.Callback):
 
 
 class Slow(keras.callbacks.Callback):
-    """So that a moment taken at random finds training under way."""
+    """So that a moment taken at random finds training under way: some time after the first batch, of a second or so."""
+
+    def __init__(self, started):
+        super().__init__()
+        self.started = started
 
     def on_train_batch_end(self, batch, logs=None):
+        self.started.touch()
         time.sleep(0.03)
 
 
@@ -156,7 +163,7 @@ def train(folder, saver, process, kill):
     if kind == "after":
         killed_after(*arguments)
     if kind == "time":
-        callbacks.append(Slow())
+        callbacks.append(Slow(folder / "started"))
     fit(model, everything, [Batches(folder / "batches"), *callbacks], initial_epoch=initial_epoch)
     np.savez(folder / "end.npz", *state(model))
 
@@ -168,8 +175,7 @@ def forked(folder, kill, *arguments):
         train(folder, *arguments, kill)
         os._exit(0)
     if kill[0] == "time":
-        before = (folder / "batches").stat().st_size
-        while (folder / "batches").stat().st_size == before:
+        while not (folder / "started").exists():
             time.sleep(0.01)
         time.sleep(kill[1])
         os.kill(child, signal.SIGKILL)
@@ -178,6 +184,8 @@ def forked(folder, kill, *arguments):
 
 
 if __name__ == "__main__":
+    with contextlib.suppress(ImportError):  # Keras's random seeds import it under every backend
+        import tensorflow  # noqa: F401
     for saver, kills in json.loads(sys.argv[2]).items():
         folder = pathlib.Path(sys.argv[1]) / saver
         folder.mkdir()

@@ -124,3 +124,33 @@ def test_the_variables_an_optimizer_was_built_for(scaled):
     optimizer.build(model.trainable_variables)
     found = _keras.optimized_variables(optimizer)
     assert [id(v) for v in found] == [id(v) for v in model.trainable_variables]
+
+
+def test_remote_paths():
+    assert all(_keras.is_remote(path) for path in ("gs://bucket/pair.keras", "hf://user/pair", "s3://b/x.weights.h5"))
+    assert not any(_keras.is_remote(path) for path in ("pair.keras", "/tmp/pair.keras", "a:b/pair.keras"))
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("y", True), ("n", False)])
+def test_asks_to_overwrite(monkeypatch, answer, expected):
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    assert _keras.asks_to_overwrite("pair.keras") is expected
+
+
+def test_the_restored_epoch_is_remembered_for_every_later_fit(tmp_path):
+    """If Keras forgets it by itself one day, so can `forget_initial_epoch` be."""
+    x, y = vectors()
+    model = mlp()
+    model.compile("sgd", crossentropy())
+    keep = keras.callbacks.BackupAndRestore(str(tmp_path / "backup"), delete_checkpoint=False)
+    model.fit(x, y, epochs=1, verbose=0, callbacks=[keep])
+    assert model.fit(x, y, epochs=2, verbose=0, callbacks=[keep]).epoch == [1]
+    assert model.fit(x, y, epochs=1, verbose=0).epoch == []
+    _keras.forget_initial_epoch(model)
+    assert model.fit(x, y, epochs=1, verbose=0).epoch == [0]
+
+
+def test_the_global_seed_is_what_unseeded_calls_draw_from():
+    before = keras.ops.convert_to_numpy(_keras.global_seed().value).copy()
+    keras.random.uniform((1,))
+    assert (keras.ops.convert_to_numpy(_keras.global_seed().value) != before).any()

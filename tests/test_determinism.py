@@ -1,0 +1,77 @@
+"""With seeds, and the backend's own switch for deterministic operations, two runs are the same to the bit."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_motivation as km
+
+# In a process of its own, with more than one thread: the switch of TensorFlow cannot be turned back.
+TWICE = """
+import json, sys
+import keras, numpy as np
+from keras import layers
+from helpers import images, numpy
+import keras_motivation as km
+
+backend = keras.backend.backend()
+if backend == "tensorflow":
+    import tensorflow as tf
+    tf.config.experimental.enable_op_determinism()
+elif backend == "torch":
+    import torch
+    torch.use_deterministic_algorithms(True)
+
+def net(width, blocks):
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(width, 3, padding="same", name="stem")(inputs)
+    for i in range(blocks):
+        y = layers.ReLU()(layers.BatchNormalization(name=f"norm{i}")(x))
+        x = layers.Add()([x, layers.Dropout(0.2, name=f"drop{i}")(layers.Conv2D(width, 3, padding="same", name=f"conv{i}")(y))])
+    return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+def run(seed):
+    keras.utils.set_random_seed(seed)
+    model = km.MotivatedModel(net(8, 1), net(12, 2))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(0.01), loss, metrics=["accuracy"], motivation=km.LossStreak(1))
+    x, y = images(batches=6, batch=16)
+    batches = km.MotivationHistory()
+    history = model.fit(x, y, batch_size=16, epochs=3, validation_data=(x, y), verbose=0, callbacks=[batches])
+    flags = [*batches.motivated]
+    assert 0 < sum(flags) < len(flags)
+    return [np.array(flags), *(numpy(v) for v in [*model.variables, *model.optimizer.variables])], history.history
+
+states, histories = zip(*(run(seed) for seed in (1, 1, 2)))
+for i, state in enumerate(states):
+    np.savez(f"{sys.argv[1]}/{i}.npz", *state)
+print(json.dumps(histories))
+"""
+
+
+@pytest.mark.slow
+def test_two_runs_are_the_same_to_the_bit(tmp_path):
+    root = os.path.dirname(os.path.dirname(km.__file__))
+    threads = {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2"}
+    environment = {**os.environ, **threads, "KERAS_BACKEND": keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["PYTHONPATH"] = os.pathsep.join([root, os.path.join(root, "tests")])
+    command = [sys.executable, "-c", TWICE, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    once, again, other = json.loads(done.stdout.splitlines()[-1])
+    assert once == again
+    assert once != other
+    with (
+        np.load(tmp_path / "0.npz") as first,
+        np.load(tmp_path / "1.npz") as second,
+        np.load(tmp_path / "2.npz") as third,
+    ):
+        assert len(first) == len(second) > 60
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name])
+        assert not np.array_equal(first["arr_1"], third["arr_1"])
