@@ -32,7 +32,8 @@ def net(width, blocks):
     x = layers.Conv2D(width, 3, padding="same", name="stem")(inputs)
     for i in range(blocks):
         y = layers.ReLU()(layers.BatchNormalization(name=f"norm{i}")(x))
-        x = layers.Add()([x, layers.Dropout(0.2, name=f"drop{i}")(layers.Conv2D(width, 3, padding="same", name=f"conv{i}")(y))])
+        y = layers.Conv2D(width, 3, padding="same", name=f"conv{i}")(y)
+        x = layers.Add()([x, layers.Dropout(0.2, name=f"drop{i}")(y)])
     return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
 
 def run(seed):
