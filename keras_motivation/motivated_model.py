@@ -10,6 +10,7 @@ import keras
 from keras_motivation import _keras, conditions, summaries
 from keras_motivation._backend import DISPATCHES, BackendStep
 from keras_motivation.accounting import Accounting
+from keras_motivation.checkpoints import Checkpoints
 from keras_motivation.checks import (
     check_choice,
     check_constraints,
@@ -19,7 +20,6 @@ from keras_motivation.checks import (
     check_pair,
     loss_weights,
 )
-from keras_motivation.checkpoints import Checkpoints
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built

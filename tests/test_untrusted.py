@@ -153,9 +153,9 @@ def test_a_lambda_needs_the_users_word(tmp_path, trap):
         model = km.MotivatedModel(base, motivated, km.WeightsMap(base, motivated, kernels), extension="random")
         model.save(tmp_path / f"{role}.keras")
         os.rmdir(marker)
-        with pytest.raises(ValueError, match="[Ll]ambda"):
+        with pytest.raises(ValueError, match=r"[Ll]ambda"):
             keras.saving.load_model(tmp_path / f"{role}.keras")
-        with pytest.raises(ValueError, match="[Ll]ambda"):
+        with pytest.raises(ValueError, match=r"[Ll]ambda"):
             km.MotivatedModel.from_config(model.get_config())
         assert not os.path.exists(marker)
         keras.saving.load_model(tmp_path / f"{role}.keras", safe_mode=False)
@@ -166,7 +166,7 @@ def test_pickled_weights_are_refused(tmp_path, members, trap):
     buffer = io.BytesIO()
     np.savez(buffer, __root__=np.array([Executed(trap)], dtype=object))
     hostile = {name: content for name, content in members.items() if name != "model.weights.h5"}
-    with pytest.raises(ValueError, match="pickle|could not be loaded"):
+    with pytest.raises(ValueError, match=r"pickle|could not be loaded"):
         load(tmp_path, {**hostile, "model.weights.npz": buffer.getvalue()})
 
 
@@ -216,7 +216,7 @@ def test_the_description_of_the_pair_is_data(tmp_path, members, trap, spoil):
     path.write_bytes(members["model.weights.h5"])
     with h5py.File(path, "a") as file:
         spoil(file)
-    with pytest.raises(ValueError, match="Not allowed|cannot be read"):
+    with pytest.raises(ValueError, match=r"Not allowed|cannot be read"):
         load(tmp_path, {**members, "model.weights.h5": path.read_bytes()})
 
 
@@ -249,7 +249,7 @@ def two_models():
 
 @pytest.mark.parametrize("config", ENTRIES, ids=str)
 def test_a_weights_map_of_nonsense_is_refused(config, two_models):
-    with pytest.raises(ValueError, match="config of a weights map must hold|do not map into"):
+    with pytest.raises(ValueError, match=r"config of a weights map must hold|do not map into"):
         km.WeightsMap.from_config(config, *two_models)
 
 
