@@ -31,9 +31,8 @@ def whole_file(filepath: Any, size: int = 0) -> Iterator[str]:
     folder, name = os.path.split(target)
     partial = os.path.join(folder, f".partial-{secrets.token_hex(4)}-{name}")
     if (free := shutil.disk_usage(folder).free) < size:
-        raise OSError(
-            errno.ENOSPC, f"No space left on device: {size:,} bytes are to be written, {free:,} are free", name
-        )
+        what = f"No space left on device: {size:,} bytes are to be written, {free:,} are free"
+        raise OSError(errno.ENOSPC, what, target)
     try:
         yield partial
         if os.path.exists(target):

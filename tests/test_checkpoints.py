@@ -137,7 +137,7 @@ def test_what_is_no_single_file_is_written_as_keras_does(tmp_path, trained):
     other = pair()
     other.load_weights(tmp_path / "pair.weights.json")
     assert_same(state(other), state(trained))
-    with pytest.raises(ValueError, match=r"differ|does not fit"):
+    with pytest.raises(ValueError, match="does not fit the pair"):
         pair(optimizer="sgd").load_weights(tmp_path / "pair.weights.json")
     with pytest.raises(ValueError, match=f"extension.*{tmp_path}/pair"):
         trained.save(tmp_path / "pair")
@@ -319,16 +319,11 @@ def test_weights_alone_leave_optimizer_and_condition_and_warn(path, trained):
     fit(other)
     kept = [*other.optimizer.variables, *other.motivation.variables]
     before = [numpy(v).copy() for v in kept]
-    with pytest.warns(UserWarning, match="Skipping variable|The file holds") as caught:
+    with (
+        pytest.warns(UserWarning, match="Skipping variable loading for optimizer"),
+        pytest.warns(UserWarning, match="The file holds no memory of the motivation condition"),
+    ):
         other.load_weights(path)
-    said = [str(warning.message) for warning in caught if warning.category is UserWarning]
-    assert [
-        any(message.startswith(start) for message in said) for start in ("Skipping variable", "The file holds")
-    ] == [
-        True,
-        True,
-    ]
-    assert len(said) == 2
     assert_same([numpy(v) for v in other.weights], [numpy(v) for v in plain.weights])
     assert_same([numpy(v) for v in kept], before)
 

@@ -67,12 +67,8 @@ def test_two_runs_are_the_same_to_the_bit(tmp_path):
     once, again, other = json.loads(done.stdout.splitlines()[-1])
     assert once == again
     assert once != other
-    with (
-        np.load(tmp_path / "0.npz") as first,
-        np.load(tmp_path / "1.npz") as second,
-        np.load(tmp_path / "2.npz") as third,
-    ):
-        assert len(first) == len(second) > 60
-        for name in first:
-            np.testing.assert_array_equal(first[name], second[name])
-        assert not np.array_equal(first["arr_1"], third["arr_1"])
+    first, second, third = ([*np.load(tmp_path / f"{i}.npz").values()] for i in range(3))
+    assert len(first) > 60
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(first[1], third[1])
