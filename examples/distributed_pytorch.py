@@ -40,10 +40,11 @@ class ReplicatedPair(km.MotivatedModel):
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """As in Keras. Process 0 decides where all begin."""
         if dist.is_initialized() and self.motivation is not None:
-            self.optimizer.build(self.trainable_variables)
+            if not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
             # Not the random seeds of the models: each process drops other units.
-            shared = [*self.weights, *self.motivation.variables, *self.trained_examples.variables]
-            for variable in [*shared, *self.optimizer.variables]:
+            parts = [self.motivation, self.trained_examples, self.update_window, self.optimizer]
+            for variable in [*self.weights, *(v for part in parts for v in part.variables)]:
                 dist.broadcast(variable.value.data, src=0)
         return super().fit(*args, **kwargs)
 

@@ -302,6 +302,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         check_frozen_alike(self.weights_map)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
+        if optimizer is not getattr(self, "optimizer", None):  # a begun window is of the former one's gradients
+            self.update_window.forget()
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = CompiledPair(
             motivation=condition,

@@ -14,7 +14,7 @@ class UpdateWindow(keras.layers.Layer):
     An optimizer may gather the gradients of n batches for one update (`gradient_accumulation_steps=n`), and one with
     loss scaling leaves out a batch whose gradients overflow. The condition decides once an update, by the mean loss of
     the batches in it: which model trains must not change while gradients of one are gathered, or they would be lost in
-    the other, and a batch that was left out says nothing.
+    the other, and a batch that was left out says nothing; unless its loss was no number, which ends motivation.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -23,6 +23,10 @@ class UpdateWindow(keras.layers.Layer):
             shape=(), initializer="zeros", dtype=keras.config.floatx(), trainable=False, autocast=False, name="sum"
         )
         self.built = True  # else Keras would build the whole pair anew, by a symbolic run, at the start of every `fit`
+
+    def forget(self) -> None:
+        """Begins a new window."""
+        self.sum.assign(ops.zeros_like(self.sum.value))
 
     def observe(self, condition: Any, loss: Any, optimizer: Any, before: Any) -> None:
         """Lets the condition hear of a batch, in the training step, after the optimizer has had its gradients.
@@ -36,7 +40,7 @@ class UpdateWindow(keras.layers.Layer):
         if before is None:
             condition.observe(loss)
             return
-        steps = _accumulation_steps(optimizer)
+        steps = accumulation_steps(optimizer)
         after = batches_applied(optimizer)
         total = self.sum + ops.where(after > before, ops.cast(loss, self.sum.dtype), 0.0)
         complete = ops.logical_and(after > before, ops.equal(after % steps, 0))
@@ -44,17 +48,22 @@ class UpdateWindow(keras.layers.Layer):
         condition.observe(total / steps)
         for variable, value in kept:
             variable.assign(ops.where(complete, variable.value, value))
+        # A loss that is no number never sustains motivation: the motivated model may give no other, ever again.
+        lost = ops.logical_and(ops.equal(after, before), ops.logical_not(ops.isfinite(loss)))
+        motivated = condition.motivated
+        motivated.assign(ops.logical_and(motivated.value, ops.logical_not(lost)))
         self.sum.assign(ops.where(complete, ops.zeros_like(total), total))
 
 
 def batches_applied(optimizer: Any) -> Any:
     """How many batches' gradients the optimizer has taken, or `None` if each updates the weights, always."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if inner is optimizer and _accumulation_steps(optimizer) == 1:
+    if inner is optimizer and accumulation_steps(optimizer) == 1:
         return None
     return ops.copy(_keras.optimizer_steps(inner).value)
 
 
-def _accumulation_steps(optimizer: Any) -> int:
+def accumulation_steps(optimizer: Any) -> int:
+    """How many batches' gradients an optimizer gathers for one update."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return getattr(inner, "gradient_accumulation_steps", None) or 1

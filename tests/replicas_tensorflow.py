@@ -72,6 +72,15 @@ def mirrored():
     keras.config.set_dtype_policy("mixed_float16")
     report["mixed_float16"] = fitted(epochs=1)[1]
     keras.config.set_dtype_policy("float32")
+    with scope():
+        accumulating = pair(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    try:
+        accumulating.fit(X, Y, verbose=0)
+    except ValueError as error:
+        report["accumulating"] = str(error)
+    uneven, history = pair(), km.MotivationHistory()
+    uneven.fit(X[:9], Y[:9], batch_size=8, shuffle=False, verbose=0, callbacks=[history])
+    report["uneven"] = [float(uneven.history.history["loss"][0]), [float(loss) for loss in history.losses]]
     with_norm, _ = fitted(norm=True)
     report["norm"] = [
         [np.asarray(part).tolist() for part in strategy.experimental_local_results(v.value)]

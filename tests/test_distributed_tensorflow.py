@@ -74,6 +74,16 @@ def test_loss_scaling_with_replicas(replicas):
     assert len(set(replicas["mixed_float16"]["motivated"])) == 2
 
 
+def test_gradients_cannot_be_accumulated_over_replicas(replicas):
+    assert "Received: gradient_accumulation_steps=2, 2 replicas" in replicas["accumulating"]
+
+
+def test_the_mean_is_over_examples_not_replicas(replicas):
+    """The last batch has one example, so that one replica has none."""
+    epoch, (first, last) = replicas["uneven"]
+    np.testing.assert_allclose((8 * first + last) / 9, epoch, rtol=1e-5)
+
+
 def test_replicas_agree_with_batch_norm(replicas):
     """Each replica normalises its own part of the batch, so the run is not that of one device; weights stay in step."""
     for parts in replicas["norm"]:

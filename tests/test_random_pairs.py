@@ -30,7 +30,7 @@ SEED = 10 * int(os.environ.get("RANDOM_PAIRS_SEED", "0")) + BACKENDS.index(keras
 TIMES = float(os.environ.get("RANDOM_PAIRS", "1"))
 # How many pairs are mapped and how many trained. PyTorch compiles nothing; JAX compiles each operation on each shape,
 # and four steps for each pair that trains.
-MAPPED, TRAINED = {"tensorflow": (100, 10), "jax": (60, 5), "torch": (240, 200)}[keras.backend.backend()]
+MAPPED, TRAINED = {"tensorflow": (60, 5), "jax": (60, 4), "torch": (240, 100)}[keras.backend.backend()]
 RIGHT, WRONG = 1e-4, 1e-3  # errors of a pair that nests, and of one that does not
 
 

@@ -106,6 +106,26 @@ def test_an_overflow_on_a_motivated_batch_changes_nothing(accumulated):
     assert all(changed[: len(trainables)])
 
 
+@pytest.mark.usefixtures("mixed_float16")
+@pytest.mark.parametrize("accumulated", [None, 2])
+def test_a_motivated_model_that_overflows_does_not_train_for_ever(accumulated):
+    x, y = vectors(1)
+    model = km.MotivatedModel(*pair_of("width", mlp), extension="random")
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=accumulated)
+    model.compile(optimizer, crossentropy(), motivation=km.LossStreak(1))
+    model.train_on_batch(x, y)
+    kernel = model.motivated.get_layer("hidden0").kernel
+    kernel.assign(keras.ops.where(np.arange(6) < 4, kernel.value, 6e4))  # beyond float16 in sums
+    model.motivation.motivated.assign(True)
+    before = values(model.base)
+    assert not np.isfinite(model.train_on_batch(x, y)[0])
+    assert not bool(numpy(model.motivation.motivated))
+    assert all(np.isfinite(numpy(v)).all() for v in model.base.trainable_variables)
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    assert not np.array_equal(values(model.base)[0], before[0])  # the base trains on
+
+
 def test_clipping_by_weight_cannot_be_accumulated_in_two_pieces():
     def compiled(kind):
         model = km.MotivatedModel(*pair_of(kind, mlp))

@@ -122,7 +122,8 @@ class BackendStep:
     def _get_jax_state(self: Any, **kwargs: Any) -> Any:
         """As in Keras, which strips the variables of their values for the epoch. Remembers the values, so that an error
         before the first step is through (in tracing, in the user's loss) does not leave both models empty."""
-        if kwargs.get("optimizer_variables"):  # before each epoch, for a callback may have frozen layers in the last
+        # Before each epoch, for a callback may have frozen layers in the last; single batches are checked elsewhere.
+        if kwargs.get("optimizer_variables") and kwargs.get("purge_model_variables"):
             self.check_trained()
         names = [name for name in STATE if kwargs.get(name)]
         variables = {"optimizer_variables": self.optimizer.variables} if "optimizer_variables" in names else {}

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_motivation.updates import batches_applied
+from keras_motivation.updates import accumulation_steps, batches_applied
 
 DISPATCHES = ("graph",)  # where the model of a batch can be chosen
 
@@ -25,7 +25,8 @@ class BackendStep:
         resolver = (
             strategy.cluster_resolver if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
         )
-        workers = len(resolver.cluster_spec().as_dict().get("worker", [])) if resolver else 1
+        cluster = resolver.cluster_spec().as_dict() if resolver else {}
+        workers = sum(len(cluster.get(job, [])) for job in ("chief", "worker"))
         if workers > 1:
             raise NotImplementedError(
                 "Keras's `fit` does not run under a strategy with several workers: train in a loop of "
@@ -75,9 +76,13 @@ class BackendStep:
             return
 
         def reduced(strategy: Any, loss: Any, examples: Any) -> None:
-            function(strategy.reduce("MEAN", loss, axis=None), strategy.reduce("SUM", examples, axis=None))
+            count = strategy.reduce("SUM", examples, axis=None)
+            function(strategy.reduce("SUM", loss, axis=None) / tf.cast(count, dtype), count)
 
-        tf.distribute.get_replica_context().merge_call(reduced, args=(loss, tf.convert_to_tensor(examples)))
+        # By numbers of examples: a last batch may not divide evenly, and leave a replica with none.
+        examples, dtype = tf.convert_to_tensor(examples), loss.dtype
+        total = tf.where(examples > 0, loss * tf.cast(examples, dtype), 0.0)
+        tf.distribute.get_replica_context().merge_call(reduced, args=(total, examples))
 
     def unscaled(self: Any, loss: Any) -> Any:
         """The mean loss of a replica's examples: Keras divides it by the number of replicas, to sum up gradients."""
@@ -90,6 +95,12 @@ class BackendStep:
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
+        replicas, steps = self.distribute_strategy.num_replicas_in_sync, accumulation_steps(self.optimizer)
+        if replicas > 1 and steps > 1:
+            raise ValueError(
+                "Keras's optimizers cannot accumulate gradients under a `tf.distribute` strategy of several replicas. "
+                f"Received: gradient_accumulation_steps={steps}, {replicas} replicas"
+            )
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
