@@ -5,7 +5,6 @@ every value that they have. Fresh weights would not do: a deep net that was just
 alike, and then any map looks right.
 """
 
-import contextlib
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ import numpy as np
 from keras import ops
 
 from keras_motivation import _keras
-from keras_motivation._backend import gradients
 from keras_motivation.assembly import positions
 from keras_motivation.made_up import guesses, random_numbers, random_weight
+from keras_motivation.trial import Calls, Trial
 
 LEAST_VARIATION = 0.01
 MOST_DRAWS = 3  # of random weights: in a small net, a few of them may stop every signal
@@ -90,7 +89,8 @@ class Probe:
         self._norms = _layer_norms(weights_map)
         # A saturated softmax answers all inputs alike. Without it on one side only, equal models would differ.
         activations = [[a for _, a in _keras.output_activations(model)] for model in (base, motivated)]
-        self._linear = activations[0] == activations[1]
+        linear = activations[0] == activations[1]
+        self._base, self._motivated = Trial(base, linear), Trial(motivated, linear, base.variables)
         for _ in range(MOST_DRAWS):
             self.base_values = self._draw(base)
             self.own_values = self._draw(motivated)
@@ -114,7 +114,7 @@ class Probe:
 
     def _run_base(self, batch: Any) -> None:
         values = self.base_values | self._batch_statistics(batch)
-        self.expected = self._run(self.map.base, batch, self._values(self.map.base, values))
+        self.expected = self._base.outputs(values, batch)
         # Tensors, since each run of either model takes them again.
         self.x, self.base_values = batch, {key: ops.convert_to_tensor(value) for key, value in values.items()}
         sizes = [max(np.abs(o).max(), 1e-30) for o in self.expected]
@@ -156,23 +156,8 @@ class Probe:
 
         Behind a ReLU they do not, for its gradient at zero is zero; nor if something else that is zero is in the way.
         """
-        mapping = dict(enumerate(self._mapping(zeros)))
-        places = {id(v): i for i, (v, _) in mapping.items()}
-
-        def outputs(values: list[Any]) -> Any:
-            moved = {places[id(v)]: (v, value) for v, value in zip(variables, values)}
-            found = self._run(self.map.motivated, self.x, (mapping | moved).values(), self._calls(True), tensors=True)
-            weights = map(ops.convert_to_tensor, self._directions(found))
-            return sum(ops.sum(ops.cast(o, "float32") * w) for o, w in zip(found, weights))
-
-        values = [ops.convert_to_tensor(mapping[places[id(v)]][1]) for v in variables]
-        found = gradients(outputs, values)
-        return all(g is not None and bool(np.any(ops.convert_to_numpy(g) != 0)) for g in found)
-
-    def _directions(self, outputs: list[Any]) -> list[np.ndarray]:
-        """The same random weights of the outputs at each call: all alike, they might cancel."""
-        random = np.random.default_rng(0)
-        return [random.standard_normal(tuple(o.shape), np.float32) for o in outputs]
+        found = self._motivated.gradients(variables, self._values(zeros), self.x, self._restricted)
+        return all(g is not None and bool(np.any(g != 0)) for g in found)
 
     @functools.cached_property
     def _everything(self) -> dict[int, Any]:
@@ -187,7 +172,7 @@ class Probe:
     def _is_random(self) -> bool:
         """Whether the base's outputs depend on its random seeds even in inference mode."""
         seeds = {id(v): self.base_values[id(v)] + 1 for v in self.map.base.variables if _keras.is_seed(v)}
-        again = self._run(self.map.base, self.x, self._values(self.map.base, self.base_values | seeds))
+        again = self._base.outputs(self.base_values | seeds, self.x)
         return self._largest(again, self.expected) > self.precision.runs
 
     def _largest(self, outputs: list[Any], expected: list[Any]) -> float:
@@ -201,24 +186,26 @@ class Probe:
             zeros: As in `is_silent`.
             restrict: Whether layer norms over a widened axis look at the base's channels alone.
         """
-        outputs = self._run(self.map.motivated, self.x, self._mapping(zeros), self._calls(restrict))
+        outputs = self._motivated.outputs(self._values(zeros), self.x, self._restricted if restrict else ())
         # Features of a bare backbone grow with it; their first channels are the base's.
         return [o[tuple(slice(0, size) for size in e.shape)] for o, e in zip(outputs, self.expected)]
 
-    def _calls(self, restrict: bool) -> list[tuple[Any, Any]]:
-        return [(layer, _restricted_call(*inner)) for layer, *inner in (self._norms if restrict else [])]
+    @functools.cached_property
+    def _restricted(self) -> Calls:
+        """Calls of layer norms that look at the base's channels alone."""
+        return [(layer, _restricted_call(*inner)) for layer, *inner in self._norms]
 
-    def _mapping(self, zeros: Mapping[int, Any]) -> list[tuple[Any, Any]]:
+    def _values(self, zeros: Mapping[int, Any]) -> dict[int, Any]:
         """Values for all variables of both models."""
-        mapping = self._values(self.map.base, self.base_values)
+        values = dict(self.base_values)
         for v in self.map.motivated.variables:
             if id(v) in zeros:
-                mapping.append((v, self._assemble(v, zeros[id(v)])))
+                values[id(v)] = self._assemble(v, zeros[id(v)])
             else:
                 if id(v) not in self._assembled:
                     self._assembled[id(v)] = self._assemble(v, False)
-                mapping.append((v, self._assembled[id(v)]))
-        return mapping
+                values[id(v)] = self._assembled[id(v)]
+        return values
 
     def _assemble(self, variable: Any, mask: Any) -> Any:
         value = self.own_values[id(variable)]
@@ -227,26 +214,6 @@ class Probe:
         if found is None:
             return value
         return found[1].place(ops.convert_to_tensor(self.base_values[id(found[0])], variable.dtype), value)
-
-    def _run(self, model: Any, x: Any, mapping: Any, calls: Any = (), after: Any = None, tensors: bool = False) -> Any:
-        """The model's outputs in inference mode, as numpy or `tensors`; or values of the variables `after` it."""
-        kwargs = {"training": False} if _keras.takes_training(model) else {}
-        values = [(v, ops.convert_to_tensor(value, v.dtype)) for v, value in mapping]
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(np.errstate(all="ignore"))
-            for layer, call in calls:
-                stack.enter_context(_keras.called_as(layer, call))
-            if self._linear:
-                stack.enter_context(_keras.linear_outputs(model))
-            scope = stack.enter_context(keras.StatelessScope(state_mapping=values, collect_losses=True))
-            outputs = keras.tree.flatten(model(x, **kwargs))
-            if after is not None:
-                return [ops.convert_to_numpy(scope.get_current_value(v)) for v in after]
-            return outputs if tensors else [ops.convert_to_numpy(output).astype("float64") for output in outputs]
-
-    @staticmethod
-    def _values(model: Any, values: Mapping[int, Any]) -> list[tuple[Any, Any]]:
-        return [(v, values[id(v)]) for v in model.variables]
 
     def _draw(self, model: Any) -> dict[int, np.ndarray]:
         """Random values for weights and moving statistics; seeds and constants of the data keep theirs."""
@@ -268,7 +235,7 @@ class Probe:
             return {}
         start = self.base_values | {id(v): np.zeros_like(self.base_values[id(v)]) for v in moving}
         calls = [(n, functools.partial(_training_call, n)) for n in norms]
-        after = self._run(self.map.base, batch, self._values(self.map.base, start), calls, after=moving)
+        after = self._base.variables(moving, start, batch, calls)
         share = [1 - n.momentum for n in norms for _ in range(2)]
         return {id(v): value / s for v, value, s in zip(moving, after, share)}
 

@@ -23,9 +23,23 @@ def every_backend_or_fastest(request):
         pytest.skip("minutes to compile; runs under PyTorch, and here with --all-pairs")
 
 
+def _forget_custom_gradients():
+    """TensorFlow keeps whatever graph holds a `tf.custom_gradient` for ever, as those of Keras's losses do.
+
+    That is 20 MB a test, and whoever collects garbage looks through all of it.
+    """
+    from tensorflow.python.framework import ops
+
+    registry = ops.gradient_registry._registry
+    for name in [name for name in registry if name.startswith("CustomGradient-")]:
+        del registry[name]
+
+
 @pytest.fixture(autouse=True)
 def _fresh():
     """Same seeds for every test, and no layer numbering left over from the one before."""
+    if keras.backend.backend() == "tensorflow":
+        _forget_custom_gradients()
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
 

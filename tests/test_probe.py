@@ -319,6 +319,25 @@ def test_a_layer_with_a_call_of_its_own_keeps_it():
 
 
 @pytest.mark.usefixtures("mixed_float16")
+class Halves(keras.layers.Layer):
+    """Asks for values, which no program that is compiled beforehand can give."""
+
+    def call(self, x):
+        return x / 2 if float(ops.convert_to_numpy(x).max()) > 1 else x
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_a_model_that_looks_at_values_is_checked_too():
+    def net(width):
+        inputs = keras.Input((3,))
+        x = Halves()(layers.Dense(width, name="first")(inputs))
+        return keras.Model(inputs, layers.Dense(2, name="last")(x))
+
+    assert km.WeightsMap.infer(net(2), net(2)).verdict.nesting == "exact"
+
+
 def test_half_precision():
     model = km.MotivatedModel(attention_net(8, 2), attention_net(8, 2, 2))
     assert model.weights_map.verdict.nesting == "exact"

@@ -76,7 +76,10 @@ def test_nothing_but_the_last_checkpoint_is_left(saver, killed):
     left = {p.name for p in (killed / saver).iterdir()} - {"batches", "end.npz", "started"}
     partial = {name for name in left if name.startswith(".partial-")}
     assert left - partial == ({"pair.keras"} if saver == "ModelCheckpoint" else set())
-    assert len(partial) == (1 if saver == "ModelCheckpoint" else 0)  # of the kill amid the writing
+    if saver == "ModelCheckpoint":  # one of the kill amid the writing; the kill at a random moment may have hit one too
+        assert 1 <= len(partial) <= len(KILLS[saver])
+    else:
+        assert not partial
 
 
 class SeedOfTheEpoch(keras.callbacks.Callback):

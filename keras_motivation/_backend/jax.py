@@ -257,6 +257,21 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function)
 
 
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors without side effects, as one program: each operation by itself costs more, even once."""
+    # On a CPU, most of the time would go into optimising what runs once.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    program = jax.jit(function, compiler_options=options)
+
+    def run(*tensors: Any) -> Any:
+        try:
+            return program(*tensors)
+        except Exception:  # of what looks at values, or of a wrong shape, which raises again
+            return function(*tensors)
+
+    return run
+
+
 def generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
     """Random generators beside Keras's, as functions that get and set their state: none takes part in training."""
     return []

@@ -143,6 +143,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function)
 
 
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors without side effects, as one program where that pays for a single call: not here."""
+    return function
+
+
 def generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
     """Random generators beside Keras's, as functions that get and set their state: none takes part in training."""
     return []
