@@ -40,7 +40,8 @@ class Precision:
     runs: float
 
 
-PRECISIONS = {"float64": Precision(1e-6, 1e-6, 1e-8), "float32": Precision(0.05, 1e-3, 1e-4)}
+# Of float64 too, Keras takes means, and under PyTorch multiplies matrices, in float32 (under TensorFlow it does not).
+PRECISIONS = {"float64": Precision(1e-3, 1e-4, 1e-5), "float32": Precision(0.05, 1e-3, 1e-4)}
 HALF = Precision(0.1, 0.02, 0.01)
 
 

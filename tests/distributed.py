@@ -49,20 +49,28 @@ def start(script, *arguments, launcher=(), **environment):
     )
 
 
-def results(*processes, timeout=300):
+def ended(process, timeout=300):
+    """Output and errors of a process, ended if it takes too long; one that has started others ends them."""
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+    try:
+        return process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.communicate()
+
+
+def results(*processes):
     """What became of each check, in each process that ran it. A check that is not there ended its process."""
     found, said = {}, []
     for process in processes:
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, err = process.communicate()
+        out, err = ended(process)
         said.append(f"a process ended with {process.returncode}:\n{err[-4000:]}")
-        for line in out.splitlines():
-            if MARK in line:
-                for name, outcome in json.loads(line.split(MARK, 1)[1]).items():
-                    found.setdefault(name, []).append(outcome)
+        for part in out.split(MARK)[1:]:  # two processes that write at once may share a line
+            for name, outcome in json.JSONDecoder().raw_decode(part.lstrip())[0].items():
+                found.setdefault(name, []).append(outcome)
     return found, "\n".join(said)
 
 

@@ -1,9 +1,6 @@
 """Checks for `test_distributed_torch.py`, run by two processes under `torchrun`, as the example is."""
 
 import datetime
-import pathlib
-import runpy
-import sys
 import warnings
 
 import keras
@@ -105,18 +102,6 @@ def check_without_the_hook_replicas_part():
     model.fit(x, y, batch_size=4, verbose=0)
     ours, theirs = gathered(values(model.base))
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(ours, theirs))
-
-
-def check_the_example():
-    """It ends the process group, and so comes last."""
-    folder = pathlib.Path(sys.argv[1])
-    rank = dist.get_rank()
-    dist.destroy_process_group()
-    sys.argv[1:] = ["--epochs", "1", "--output", str(folder)]
-    runpy.run_module("distributed_pytorch", run_name="__main__")
-    if rank == 0:
-        for name in ("base", "motivated"):
-            assert keras.models.load_model(folder / f"{name}.keras").output_shape == (None, 10)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from distributed import ended
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,7 +28,7 @@ def start(*arguments):
 
 
 def report(process):
-    out, err = process.communicate(timeout=300)
+    out, err = ended(process)
     assert process.returncode == 0, err[-3000:]
     return json.loads(out.splitlines()[-1])
 

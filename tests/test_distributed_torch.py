@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from distributed import assert_passed, checks, results, start
+from distributed import assert_passed, checks, ended, results, start
 from helpers import Alternate, compiled, fit, numpy
 
 import keras_motivation as km
@@ -15,11 +15,12 @@ only_torch = pytest.mark.skipif(
 )
 
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
 @pytest.fixture(scope="module")
-def in_processes(tmp_path_factory):
-    pytest.importorskip("sklearn")  # the example's data
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    return results(start(PROCESSES, tmp_path_factory.mktemp("example"), launcher=torchrun))
+def in_processes():
+    return results(start(PROCESSES, launcher=TORCHRUN))
 
 
 @only_torch
@@ -27,6 +28,18 @@ def in_processes(tmp_path_factory):
 @pytest.mark.parametrize("check", checks(PROCESSES))
 def test_in_two_processes(in_processes, check):
     assert_passed(in_processes, check, processes=2)
+
+
+@only_torch
+@pytest.mark.slow
+def test_the_example(tmp_path):
+    pytest.importorskip("sklearn")  # its data
+    process = start("../examples/distributed_pytorch.py", "--epochs", 1, "--output", tmp_path, launcher=TORCHRUN)
+    said, errors = ended(process)
+    assert process.returncode == 0, errors[-4000:]
+    assert "Processes: 2." in said
+    for name in ("base", "motivated"):
+        assert keras.models.load_model(tmp_path / f"{name}.keras").output_shape == (None, 10)
 
 
 @only_torch

@@ -169,6 +169,21 @@ def test_double_precision_is_compared_tightly():
     assert verdict.error < 1e-9
 
 
+@pytest.mark.usefixtures("float64")
+def test_what_keras_rounds_in_double_precision_is_no_difference():
+    def net(width):
+        inputs = keras.Input((6, 6, 3))
+        x = layers.GlobalAveragePooling2D(name="mean")(layers.Conv2D(width, 3, name="wide")(inputs))
+        return keras.Model(inputs, layers.Dense(4, name="head")(layers.Dense(width, name="dense")(x)))
+
+    weights_map = km.WeightsMap.infer(net(4), net(7))
+    assert {weights_map.verify(seed=seed).nesting for seed in range(20)} == {"exact"}
+    if keras.backend.backend() != "tensorflow":  # should this fail, Keras does better, and so may the probe
+        x = np.random.default_rng(0).normal(size=(4, 9, 9, 3))
+        means = ops.convert_to_numpy(layers.GlobalAveragePooling2D()(x))
+        assert np.abs(means - x.mean((1, 2))).max() > 1e-12
+
+
 def test_no_warning_for_an_ordinary_pair():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
