@@ -5,6 +5,14 @@ import gc
 import keras
 import pytest
 
+try:
+    import hypothesis
+except ImportError:  # the tests that need it are skipped
+    pass
+else:  # the same examples in each run; `--hypothesis-profile=default` looks for others
+    hypothesis.settings.register_profile("same", derandomize=True)
+    hypothesis.settings.load_profile("same")
+
 
 def pytest_addoption(parser):
     parser.addoption("--all-pairs", action="store_true", help="train the heaviest stock pairs under every backend")
