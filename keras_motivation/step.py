@@ -92,19 +92,18 @@ class Step:
     def finish_batch(
         self: Any, motivated: bool, applied: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
     ) -> dict[str, Any]:
-        """After the update: the condition hears the loss, and the logs are made.
+        """After the update: `decide`, then `log_batch`."""
+        self.decide(motivated, applied, loss, x)
+        return self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
+
+    def decide(self: Any, motivated: bool, applied: Any, loss: Any, x: Any) -> None:
+        """The condition hears the loss and chooses the next batch's model; the batch is counted.
 
         Args:
             motivated: Which kind of batch it was.
-            applied: What `updates.batches_applied` was before the update.
+            applied: What `updates.batches_applied` was before the update; where that is None, the update may follow.
             loss: The batch's loss, of a replica's part of it where there are several.
             x: Inputs.
-            y: Targets.
-            y_pred: Predictions.
-            sample_weight: Weights of the examples.
-
-        Returns:
-            The logs.
         """
 
         def note(loss: Any, examples: Any) -> None:
@@ -113,10 +112,17 @@ class Step:
             if self._compiled_pair.record is not None:
                 self._compiled_pair.record.update_state(loss, motivated, examples)
 
-        examples = _batch_size(x)
-        loss = self.unscaled(loss)
-        self.on_global_batch(note, loss, examples)
-        _keras.loss_tracker(self).update_state(loss, sample_weight=examples)
+        self.on_global_batch(note, self.unscaled(loss), _batch_size(x))
+
+    def log_batch(
+        self: Any, motivated: bool, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
+    ) -> dict[str, Any]:
+        """Updates the metrics; arguments as in Keras's `train_step`, and those of `decide`.
+
+        Returns:
+            The logs.
+        """
+        _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
         self._compiled_pair.share.update_state(ops.cast(motivated, keras.config.floatx()))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, "motivated": self._compiled_pair.share.result()}

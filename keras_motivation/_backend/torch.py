@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import torch
 
+from keras_motivation._backend.torch_decision import HostCopy
 from keras_motivation.updates import batches_applied
 
 DISPATCHES = ("host",)  # where the model of a batch can be chosen
@@ -22,7 +23,7 @@ class BackendStep:
 
     def train_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch: of the motivated model where the last batch's decision says so, else of the base."""
-        return self._train_batch(bool(self.motivation.motivated.value), data)
+        return self._train_batch(self._motivated(), data)
 
     def test_step(self: Any, data: Any) -> dict[str, Any]:
         """One batch of evaluation, of both models."""
@@ -43,7 +44,7 @@ class BackendStep:
         losses = [torch.compile(functools.partial(self.minimised_loss, flag)) for flag in (False, True)]
 
         def train_function(data: Any) -> dict[str, Any]:
-            motivated = bool(self.motivation.motivated.value)
+            motivated = self._motivated()
             return self._train_batch(motivated, data[0], losses[motivated])
 
         self.train_function = train_function
@@ -97,22 +98,39 @@ class BackendStep:
             tensors: To be written in place.
         """
 
+    @functools.cached_property
+    def _host_copy(self: Any) -> HostCopy:
+        return HostCopy()
+
+    def _motivated(self: Any) -> bool:
+        """Whether the next batch is motivated."""
+        return self._host_copy.read(self.motivation.motivated.value)
+
     def _train_batch(self: Any, motivated: bool, data: Any, minimised_loss: Any = None) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.trained_variables(motivated)
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, motivated)
         minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
+        mean_loss = loss.detach()
+        applied = batches_applied(self.optimizer) if variables else None
+        alone = self.mean_over_replicas.__func__ is BackendStep.mean_over_replicas
+        early = applied is None and alone  # the decision depends on this loss only: a GPU has it before the update
+        with torch.no_grad():
+            if early:
+                self.decide(motivated, None, mean_loss, x)
+                self._host_copy.start(self.motivation.motivated.value)
         if variables:  # with all of them frozen there is nothing to differentiate
             for model in self._nested:
                 model.zero_grad()
             self.optimizer.scale_loss(minimised).backward()
         with torch.no_grad():
-            gradients, loss = self._gradients(motivated, variables), loss.detach()
-            self.mean_over_replicas([*(g for g in gradients if g is not None), loss])
-            applied = batches_applied(self.optimizer) if variables else None
+            gradients = self._gradients(motivated, variables)
+            self.mean_over_replicas([*(g for g in gradients if g is not None), mean_loss])
             if variables:
                 self.optimizer.apply(self.clipped(gradients, variables), variables)
-            return self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
+            if not early:
+                self.decide(motivated, applied, mean_loss, x)
+            return self.log_batch(motivated, mean_loss, x, y, y_pred, sample_weight)
 
 
 def _write(value: Any, outer: Any, placement: Any) -> None:

@@ -1,0 +1,38 @@
+"""A decision's way from a GPU to the host, beside the work in the queue."""
+
+from typing import Any
+
+import torch
+
+
+class HostCopy:
+    """A boolean of the device that the host can read before the work queued after it is through.
+
+    To read a tensor on a GPU waits for everything in its queue: the device would stand still while the host prepares
+    the next batch. Instead a copy goes to pinned memory, on a stream of its own, as soon as the boolean is computed,
+    while the backward pass and the update still run. On a CPU there is no queue and nothing to copy.
+    """
+
+    def __init__(self) -> None:
+        self._flag: Any = None  # the tensor that was copied last
+        self._version: int | None = None  # of the tensor, when its copy was started
+
+    def start(self, flag: torch.Tensor) -> None:
+        """Starts the copy. To call when what computes the boolean is queued and what comes after it is not."""
+        if not flag.is_cuda:
+            return
+        if flag is not self._flag:
+            self._flag, self._host = flag, torch.empty((), dtype=flag.dtype, device="cpu", pin_memory=True)
+            self._stream, self._copied = torch.cuda.Stream(flag.device), torch.cuda.Event()
+        self._stream.wait_stream(torch.cuda.current_stream(flag.device))
+        with torch.cuda.stream(self._stream):
+            self._host.copy_(flag, non_blocking=True)
+            self._copied.record()
+        self._version = flag._version
+
+    def read(self, flag: torch.Tensor) -> bool:
+        """The boolean: its copy if nobody has written to it since, else itself, for which the host waits."""
+        if flag is not self._flag or flag._version != self._version:
+            return bool(flag)
+        self._copied.synchronize()
+        return bool(self._host)
