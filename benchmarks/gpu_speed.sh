@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The speed benchmarks on a CUDA machine, a part of at most 9 minutes a call; prints the tables of all parts so far last.
 #
-# Usage: bash benchmarks/gpu_speed.sh small|dispatch|large|loops|start [folder for the lines]
+# Usage: bash benchmarks/gpu_speed.sh small|dispatch|large|loops|start|gaps [folder for the lines]
 # What the machine needs: see gpu_environment.sh; "large" needs KerasHub, "loops" timm for EfficientNet.
 set -uo pipefail
 PART=$1
@@ -51,6 +51,10 @@ start)
     for backend in torch jax; do
         measure $backend startup --side 224 --batch 64 --rounds 1
     done
+    ;;
+gaps)
+    measure torch gaps --pair resnet-20/32 --side 32 --batch 128 --steps 20
+    measure torch gaps --pair efficientnet-b0/b1 --side 224 --batch 64 --steps 8 --dtype mixed_bfloat16
     ;;
 *)
     echo "unknown part: $PART" >&2

@@ -75,9 +75,9 @@ def main() -> None:
         model = km.MotivatedModel(net(8), net(16))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("sgd", loss, motivation=km.LossStreak(k=2))
+        kwargs = {} if data[1] is None else {"batch_size": options.batch}
         # In order, in every form: left to itself, `fit` shuffles arrays and not the others.
-        kwargs = {} if data[1] is None else {"batch_size": options.batch, "shuffle": False}
-        return lambda: model.fit(data[0], data[1], verbose=0, **kwargs)
+        return lambda: model.fit(data[0], data[1], verbose=0, shuffle=False, **kwargs)
 
     subjects = {name: fit(data) for name, data in forms(x, y, options.batch).items()}
     seconds = rounds(subjects, options.rounds)

@@ -21,7 +21,8 @@ def _path(monkeypatch):
     for name in [
         name
         for name in sys.modules
-        if name in ("timing", "overhead", "reporting", "startup", "tables") or name.startswith("image_")
+        if name in ("gaps", "inputs", "overhead", "pytorch_loops", "reporting", "startup", "tables", "timing")
+        or name.startswith("image_")
     ]:
         del sys.modules[name]
 
@@ -157,3 +158,86 @@ def test_subjects_of_the_start_run(subject, monkeypatch):
     found = startup.measured(subject, None)
     assert found["seconds"] > 0
     assert found["base"] == 3 * 4 * (2 * 4 + 4 + 4 * 10 + 10)  # weights and two slots of float32
+
+
+def test_forms_of_data_hold_the_same_batches():
+    import inputs
+
+    x, y = np.arange(24.0, dtype="float32").reshape(6, 2, 2, 1), np.arange(6, dtype="int32")
+    for name, (data, labels) in inputs.forms(x, y, 2).items():
+        if labels is not None:
+            data = [(data[i : i + 2], labels[i : i + 2]) for i in (0, 2, 4)]
+        batches = [[keras.ops.convert_to_numpy(part) for part in batch] for batch in data]
+        assert len(batches) == 3, name
+        for i, (images, targets) in enumerate(batches):
+            np.testing.assert_array_equal(images, x[2 * i : 2 * i + 2])
+            np.testing.assert_array_equal(targets, y[2 * i : 2 * i + 2])
+
+
+def test_forms_of_data_are_measured(tmp_path, monkeypatch, capsys):
+    import inputs
+
+    arguments = ["--side", "4", "--batch", "2", "--steps", "2", "--rounds", "1", "--output", str(tmp_path / "lines")]
+    monkeypatch.setattr(sys, "argv", ["inputs.py", *arguments])
+    inputs.main()
+    line = json.loads((tmp_path / "lines").read_text())
+    assert line["batches_a_second"].keys() >= {"NumPy arrays", "tensors", "PyDataset"}
+    assert min(line["batches_a_second"].values()) > 0
+    assert "PyDataset: " in capsys.readouterr().out
+
+
+def test_hand_written_models_are_as_large_as_ours():
+    pytest.importorskip("torch")
+    import pytorch_loops
+
+    for pair in ("resnet-8/14", "resnet-8/8-wide"):
+        for theirs, make in zip(pytorch_loops.models(pair), pytorch_loops.PAIRS[pair]):
+            ours = make((32, 32, 3), 10, flip=None)
+            trained = sum(v.numpy().size if hasattr(v, "numpy") else v.size for v in ours.trainable_variables)
+            assert sum(p.numel() for p in theirs.parameters()) == trained
+
+
+def test_the_hand_written_procedure(monkeypatch):
+    """The plain loop copies at each switch and motivates each sixth batch."""
+    torch = pytest.importorskip("torch")
+    import pytorch_loops
+
+    small, large = torch.nn.Linear(2, 3), torch.nn.Linear(2, 4)
+    before = large.weight[3].clone()
+    with torch.no_grad():
+        pytorch_loops.copy(small, large)
+    assert torch.equal(large.weight[:3], small.weight)
+    assert torch.equal(large.bias[:3], small.bias)
+    assert torch.equal(large.weight[3], before)
+    with torch.no_grad():
+        large.weight.zero_()
+        pytorch_loops.copy(large, small)
+    assert not small.weight.any()
+
+    copied = []
+    monkeypatch.setattr(pytorch_loops, "copy", lambda source, target: copied.append((source, target)))
+    monkeypatch.setattr(pytorch_loops, "DEVICE", "cpu")
+    x, y = np.zeros((26, 8, 8, 3), "float32"), np.zeros(26, "int64")
+    pytorch_loops.loop("resnet-8/14", x, y, 2, tuned=False, amp=False)()  # 13 batches; the 6th and the 12th
+    (base, motivated), *_ = copied
+    assert copied == [(base, motivated), (motivated, base)] * 2
+    assert sum(p.numel() for p in base.parameters()) < sum(p.numel() for p in motivated.parameters())
+
+
+def test_idle_time_is_what_no_kernel_covers():
+    pytest.importorskip("torch")
+    import gaps
+
+    assert gaps.idle([(0.0, 1.0), (3.0, 4.0)]) == 0.5
+    assert gaps.idle([(2.0, 4.0), (0.0, 3.0), (1.0, 2.0)]) == 0.0  # one on another
+    assert gaps.idle([(0.0, 8.0), (1.0, 2.0), (9.0, 10.0)]) == pytest.approx(0.1)
+
+
+def test_gaps_need_a_cuda_device(monkeypatch):
+    torch = pytest.importorskip("torch")
+    import gaps
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gaps.py"])
+    with pytest.raises(SystemExit, match="CUDA device"):
+        gaps.main()
