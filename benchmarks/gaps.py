@@ -45,7 +45,7 @@ def main() -> None:
     if keras.backend.backend() != "torch" or not torch.cuda.is_available():
         raise SystemExit("This measures a CUDA device under PyTorch, by its profiler.")
     keras.config.set_dtype_policy(options.dtype)
-    options.steps_per_execution, options.dispatch = 1, "auto"
+    options.steps_per_execution, options.dispatch, options.jit = 1, "auto", "auto"
     shares: dict[str, list[float]] = {}
     for name, epoch in fits(options.pair, options.side, options.batch, options.steps, options).items():
         epoch()  # what happens once

@@ -27,6 +27,8 @@ from image_models import PAIRS
 # the command line.
 SIZES = {"resnet": (32, 32, 12), "efficientnet": (32, 8, 12), "vit": (32, 8, 40), "dense": (8, 32, 320)}
 
+JIT = {"auto": "auto", "on": True, "off": False}  # Keras's argument `jit_compile`
+
 
 @keras.saving.register_keras_serializable("benchmarks")
 class Every(km.MotivationCondition):
@@ -63,7 +65,8 @@ def fits(pair: str, side: int, batch: int, steps: int, options: argparse.Namespa
     def fit(model: keras.Model, **kwargs: Any) -> Callable[[], object]:
         optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution=options.steps_per_execution, **kwargs)
+        kwargs |= {"steps_per_execution": options.steps_per_execution, "jit_compile": JIT[options.jit]}
+        model.compile(optimizer, loss, metrics=["accuracy"], **kwargs)
         return lambda: model.fit(x, y, batch_size=batch, shuffle=False, verbose=0)
 
     def build() -> list[keras.Model]:
@@ -87,11 +90,12 @@ def main() -> None:
     add("--rounds", type=int, default=9)
     add("--steps-per-execution", type=int, default=1)
     add("--dispatch", default="auto", help="as in `compile`")
+    add("--jit", choices=JIT, default="auto", help="XLA or torch.compile; as Keras decides by itself")
     add("--dtype", default="float32", help="a Keras policy, such as mixed_bfloat16")
     add("--output", type=pathlib.Path, help="file to append the lines to")
     options = parser.parse_args()
     keras.config.set_dtype_policy(options.dtype)
-    same = {name: getattr(options, name) for name in ("rounds", "steps_per_execution", "dispatch", "dtype")}
+    same = {name: getattr(options, name) for name in ("rounds", "steps_per_execution", "dispatch", "jit", "dtype")}
     rows = []
     for pair in options.pairs:
         sizes = [

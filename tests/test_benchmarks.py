@@ -85,20 +85,20 @@ def test_overhead_against_the_stock_models(tmp_path, monkeypatch, capsys):
     compile_pair = km.MotivatedModel.compile
 
     def noted(self, *args, **kwargs):
-        asked.append(kwargs["dispatch"])
+        asked.append((kwargs["dispatch"], kwargs["jit_compile"]))
         compile_pair(self, *args, **kwargs)
 
     monkeypatch.setattr(km.MotivatedModel, "compile", noted)
     arguments = ["--pairs", "resnet-tiny", "--side", "4", "--batch", "2", "--steps", "2", "--rounds", "2"]
-    arguments += ["--dispatch", DISPATCHES[-1]]
+    arguments += ["--dispatch", DISPATCHES[-1], "--jit", "off"]
     monkeypatch.setattr(sys, "argv", ["overhead.py", *arguments, "--output", str(tmp_path / "lines.jsonl")])
     overhead.main()
     (line,) = map(json.loads, (tmp_path / "lines.jsonl").read_text().splitlines())
     assert line["settings"] == {
         **{"pair": "resnet-tiny", "side": 4, "batch": 2, "steps": 2, "rounds": 2},
-        **{"steps_per_execution": 1, "dispatch": DISPATCHES[-1], "dtype": "float32"},
+        **{"steps_per_execution": 1, "dispatch": DISPATCHES[-1], "jit": "off", "dtype": "float32"},
     }
-    assert asked == [DISPATCHES[-1]] * 2
+    assert asked == [(DISPATCHES[-1], False)] * 2
     assert line["milliseconds_a_batch"].keys() == {"base", "motivated"}
     assert line["ratio"]["alternating"]["median"] > 0
     assert line["backend"] == keras.backend.backend()
