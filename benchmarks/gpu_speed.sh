@@ -53,8 +53,8 @@ start)
     done
     ;;
 gaps)
-    measure torch gaps --pair resnet-20/32 --side 32 --batch 128 --steps 20
-    measure torch gaps --pair efficientnet-b0/b1 --side 224 --batch 64 --steps 8 --dtype mixed_bfloat16
+    measure torch gaps --pair resnet-20/32 --side 32 --batch 128 --steps 100
+    measure torch gaps --pair efficientnet-b0/b1 --side 224 --batch 64 --steps 30 --dtype mixed_bfloat16
     ;;
 *)
     echo "unknown part: $PART" >&2

@@ -14,7 +14,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from reporting import report
 from timing import rounds, spread
 
@@ -40,8 +39,9 @@ class Every(km.MotivationCondition):
         self.batches = self.add_state("batches", 0, dtype="int32")
 
     def update(self, loss: Any) -> Any:
-        self.batches.assign((self.batches + 1) % self.n)
-        return ops.equal(self.batches.value, self.n - 1)
+        batches = (self.batches.value + 1) % self.n
+        self.batches.assign(batches)
+        return batches == self.n - 1
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "n": self.n}

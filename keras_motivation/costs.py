@@ -32,7 +32,7 @@ class TrainedExamples(keras.layers.Layer):
 
     def count(self, motivated: bool, examples: Any) -> None:
         """Adds the examples of a batch, in the training step."""
-        self.low[motivated].assign(self.low[motivated] + examples)
+        self.low[motivated].assign(self.low[motivated].value + examples)
 
     def carry(self) -> None:
         """Moves what has gathered in the low digits on; called once an epoch, outside of the step."""

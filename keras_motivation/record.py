@@ -39,9 +39,11 @@ class BatchRecord(keras.metrics.Metric):
         """Writes a batch over the oldest one."""
         here = ops.equal(ops.arange(self.capacity, dtype="int32"), self.batches.value % self.capacity)
         self.losses.assign(ops.where(here, ops.cast(loss, self.losses.dtype), self.losses.value))
-        self.motivated.assign(ops.where(here, motivated, self.motivated.value))
-        self.batches.assign(self.batches + 1)
-        self.examples[motivated].assign(self.examples[motivated] + examples)
+        flags = self.motivated.value
+        flags = ops.logical_or(flags, here) if motivated else ops.logical_and(flags, ops.logical_not(here))
+        self.motivated.assign(flags)
+        self.batches.assign(self.batches.value + 1)
+        self.examples[motivated].assign(self.examples[motivated].value + examples)
 
     def count(self) -> int:
         """How many batches have been written. Waits for the device."""
@@ -72,6 +74,6 @@ class BatchRecord(keras.metrics.Metric):
             return {}
         base_alone, motivated_alone, motivated = self.flops_per_example
         in_base, in_motivated = (ops.cast(counted.value, "float32") for counted in self.examples)
-        share = in_motivated / ops.maximum(in_base + in_motivated, 1.0)
+        share = ops.divide_no_nan(in_motivated, in_base + in_motivated)
         to_base = 1.0 + share * (motivated / base_alone - 1.0)
         return {"cost_to_base": to_base, "cost_to_motivated": to_base * (base_alone / motivated_alone)}

@@ -89,13 +89,6 @@ class Step:
                 variable.assign(new)
         return y_pred, losses
 
-    def finish_batch(
-        self: Any, motivated: bool, applied: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any
-    ) -> dict[str, Any]:
-        """After the update: `decide`, then `log_batch`."""
-        self.decide(motivated, applied, loss, x)
-        return self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
-
     def decide(self: Any, motivated: bool, applied: Any, loss: Any, x: Any) -> None:
         """The condition hears the loss and chooses the next batch's model; the batch is counted.
 
@@ -123,7 +116,8 @@ class Step:
             The logs.
         """
         _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
-        self._compiled_pair.share.update_state(ops.cast(motivated, keras.config.floatx()))
+        # As tensors of the device: from a plain number, Keras makes a GPU under PyTorch wait.
+        self._compiled_pair.share.update_state(ops.zeros_like(loss) + float(motivated), ops.ones_like(loss))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, "motivated": self._compiled_pair.share.result()}
 

@@ -29,7 +29,9 @@ class UpdateWindow(keras.layers.Layer):
         self.sum.assign(ops.zeros_like(self.sum.value))
 
     def observe(self, condition: Any, loss: Any, optimizer: Any, before: Any) -> None:
-        """Lets the condition hear of a batch, in the training step, after the optimizer has had its gradients.
+        """Lets the condition hear of a batch, in the training step.
+
+        After the optimizer has had its gradients, unless `before` is None.
 
         Args:
             condition: The motivation condition.

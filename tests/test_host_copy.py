@@ -113,3 +113,50 @@ def test_the_decision_waits_where_the_update_has_a_say():
     x = np.random.default_rng(0).normal(size=(6, 3))
     model.fit(x, x[:, :1], batch_size=2, shuffle=False, verbose=0)
     assert inner.seen == [False, True, True]
+
+
+def waits(fit, batches, monkeypatch):
+    """How often so many batches make a GPU's queue run empty, as far as a CPU can tell: numbers sent to it and read."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    counts = {"sent": 0, "read": 0}
+    as_tensor = torch.as_tensor
+
+    def sent(data, *args, **kwargs):
+        counts["sent"] += not isinstance(data, torch.Tensor)
+        return as_tensor(data, *args, **kwargs)
+
+    class Reads(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            counts["read"] += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    with monkeypatch.context() as patch, Reads():
+        patch.setattr(torch, "as_tensor", sent)
+        fit(batches)
+    return counts
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "condition", [km.Never, km.Always, km.LossStreak, km.LossTrend, lambda: km.Between(km.LossTrend(), 2, 4)]
+)
+def test_a_batch_waits_as_often_as_the_stock_models(condition, optimizer, monkeypatch):
+    """Keras itself sends numbers in each batch; the pair sends no more, and reads one flag, which a GPU copies."""
+    x = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
+
+    def a_batch(model, **kwargs):
+        model.compile(optimizer, "mse", **kwargs)
+
+        def fit(batches):
+            model.fit(x[: 2 * batches], x[: 2 * batches, :1], batch_size=2, shuffle=False, verbose=0, **callbacks)
+
+        callbacks = {"callbacks": [km.MotivationHistory()]} if kwargs else {}
+        fit(1)
+        few, many = (waits(fit, batches, monkeypatch) for batches in (2, 6))
+        return {name: (many[name] - few[name]) / 4 for name in few}
+
+    stock = a_batch(net(2))
+    pair = a_batch(km.MotivatedModel(net(2), net(4)), motivation=condition())
+    assert pair == {"sent": stock["sent"], "read": stock["read"] + 1}

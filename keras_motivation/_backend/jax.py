@@ -177,7 +177,8 @@ class BackendStep:
                 gradients = [*gradients, *[None] * (len(trainables) - count)]
                 trainables, slots = self.optimizer.stateless_apply(slots, gradients, trainables)
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
-            logs = self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
+            self.decide(motivated, applied, loss, x)
+            logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)
 
 

@@ -66,7 +66,8 @@ class BackendStep:
         if variables:  # with all of them frozen there is nothing to update
             self.optimizer.apply(self.clipped(gradients, variables), variables)
         # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
-        logs = self.finish_batch(motivated, applied, loss, x, y, y_pred, sample_weight)
+        self.decide(motivated, applied, loss, x)
+        logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
         return tf.nest.map_structure(tf.convert_to_tensor, logs)
 
     def on_global_batch(self: Any, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:

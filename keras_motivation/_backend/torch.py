@@ -113,7 +113,7 @@ class BackendStep:
         minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
         mean_loss = loss.detach()
         applied = batches_applied(self.optimizer) if variables else None
-        alone = self.mean_over_replicas.__func__ is BackendStep.mean_over_replicas
+        alone = getattr(self.mean_over_replicas, "__func__", None) is BackendStep.mean_over_replicas
         early = applied is None and alone  # the decision depends on this loss only: a GPU has it before the update
         with torch.no_grad():
             if early:

@@ -21,9 +21,11 @@ class HostCopy:
         """Starts the copy. To call when what computes the boolean is queued and what comes after it is not."""
         if not flag.is_cuda:
             return
+        self._version = None
         if flag is not self._flag:
-            self._flag, self._host = flag, torch.empty((), dtype=flag.dtype, device="cpu", pin_memory=True)
+            self._host = torch.empty((), dtype=flag.dtype, device="cpu", pin_memory=True)
             self._stream, self._copied = torch.cuda.Stream(flag.device), torch.cuda.Event()
+            self._flag = flag
         self._stream.wait_stream(torch.cuda.current_stream(flag.device))
         with torch.cuda.stream(self._stream):
             self._host.copy_(flag, non_blocking=True)

@@ -14,7 +14,9 @@ class MotivationCondition(keras.layers.Layer):
 
     A subclass creates its memory with `add_state` in `__init__` and implements `update(loss)`. The memory survives
     epochs, validation, recompiling with the same condition, and saving. `update` runs inside the compiled training
-    step: write it with `keras.ops`, without Python branches on tensors.
+    step: write it with `keras.ops`, without Python branches on tensors. It may run before or after the batch's update,
+    so it should look at neither the weights nor the optimizer. Under PyTorch each plain number that `keras.ops` or a
+    `keras.Variable` meets makes a GPU wait; `variable.value + 1` does not.
 
     A condition belongs to one pair: two pairs that are compiled with the same instance share its memory.
 
@@ -37,8 +39,8 @@ class MotivationCondition(keras.layers.Layer):
         ...         self.count = self.add_state("count", 0, dtype="int32")
         ...
         ...     def update(self, loss):
-        ...         self.count.assign(self.count + 1)
-        ...         return self.count % self.n == 0
+        ...         self.count.assign(self.count.value + 1)
+        ...         return self.count.value % self.n == 0
         ...
         ...     def get_config(self):
         ...         return {**super().get_config(), "n": self.n}

@@ -121,10 +121,10 @@ class Schedule(MotivationCondition):
         self.batches = self.add_state("batches", 0, dtype="int32")
 
     def update(self, loss: Any) -> Any:
-        self.batches.assign(self.batches + 1)
-        last = len(self.places) - 1
-        place = ops.take(self.schedule.value, ops.cast(ops.minimum(self.batches.value, last), "int32"))
-        return ops.logical_and(place, self.batches <= last)
+        batches, last = self.batches.value + 1, len(self.places) - 1
+        self.batches.assign(batches)
+        place = ops.take(self.schedule.value, ops.minimum(batches, ops.zeros_like(batches) + last))
+        return ops.logical_and(place, batches <= last)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "motivated": self.places.astype(int).tolist()}

@@ -47,9 +47,9 @@ class LossStreak(MotivationCondition):
     def update(self, loss: Any) -> Any:
         loss = ops.cast(loss, self.previous.dtype)
         fell = loss < self.previous
-        self.streak.assign(ops.where(fell, self.streak + 1, 0))
-        self.previous.assign(ops.where(ops.isfinite(loss), loss, NO_LOSS))
-        return self.streak >= self.k
+        self.streak.assign((self.streak.value + 1) * ops.cast(fell, "int32"))
+        self.previous.assign(ops.where(ops.isfinite(loss), loss, ops.zeros_like(loss) + NO_LOSS))
+        return self.streak.value >= self.k
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k": self.k}
@@ -134,9 +134,10 @@ class Between(MotivationCondition):
         self.batches = self.add_state("batches", 0, dtype="int32")
 
     def update(self, loss: Any) -> Any:
-        self.batches.assign(self.batches + 1)
-        decision = ops.logical_and(self.condition.observe(loss), self.batches >= self.start)
-        return decision if self.stop is None else ops.logical_and(decision, self.batches < self.stop)
+        batches = self.batches.value + 1
+        self.batches.assign(batches)
+        decision = ops.logical_and(self.condition.observe(loss), batches >= self.start)
+        return decision if self.stop is None else ops.logical_and(decision, batches < self.stop)
 
     def get_config(self) -> dict[str, Any]:
         condition = keras.saving.serialize_keras_object(self.condition)
