@@ -26,6 +26,9 @@ def report(settings: Mapping[str, Any], figures: Mapping[str, Any], output: path
         The line.
     """
     script, *arguments = sys.argv
+    if "--output" in arguments:  # where the line goes says nothing about it
+        at = arguments.index("--output")
+        del arguments[at : at + 2]
     line = {
         "benchmark": pathlib.Path(script).stem,
         "settings": dict(settings),

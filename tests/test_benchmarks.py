@@ -108,7 +108,7 @@ def test_overhead_against_the_stock_models(tmp_path, monkeypatch, capsys):
 def test_a_line_says_what_was_measured(tmp_path, monkeypatch):
     import reporting
 
-    monkeypatch.setattr(sys, "argv", ["/some/where/overhead.py", "--batch", "8"])
+    monkeypatch.setattr(sys, "argv", ["/some/where/overhead.py", "--output", "/else/where", "--batch", "8"])
     returned = reporting.report({"batch": 8}, {"ratio": 1.5}, tmp_path / "new" / "lines.jsonl")
     (line,) = map(json.loads, (tmp_path / "new" / "lines.jsonl").read_text().splitlines())
     assert line == returned
