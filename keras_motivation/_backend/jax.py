@@ -20,6 +20,7 @@ import jax
 import keras
 import numpy as np
 
+from keras_motivation._backend.jax_program import compiled_step
 from keras_motivation.updates import batches_applied
 
 STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
@@ -63,11 +64,11 @@ class BackendStep:
         if self.run_eagerly or not self.jit_compile:
             super().make_train_function(force=True)  # type: ignore[misc]
             return
-        shardings = None
+        in_graph = self._compiled_pair.dispatch == "graph"
+        jit = compiled_step
         if keras.distribution.distribution() is not None:
             shardings = (None, self._get_state_sharding_spec())
-        jit = functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
-        in_graph = self._compiled_pair.dispatch == "graph"
+            jit = functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
         if in_graph:
             one = jit(self.train_step)
         else:
