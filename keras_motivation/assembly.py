@@ -1,6 +1,6 @@
 """Assembled weights: base tensors placed inside motivated tensors, and taken out again.
 
-Everything is built of slices, concatenations, gathers and a `where`, which have gradients on every backend
+Everything is built of slices, gathers, a `where`, and each backend's own update of a slice, which all have gradients
 (`keras.ops.slice_update` has none on TensorFlow). An `index` holds one entry an axis of the motivated tensor: a
 `slice`, or a 1-D integer array.
 """
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from keras import ops
+
+from keras_motivation._backend import placed
 
 Index = tuple[Any, ...]
 
@@ -58,7 +60,7 @@ class Placement:
         if self.whole:
             return ops.convert_to_tensor(inner)
         if self.prefix:
-            return self._grow(inner, outer)
+            return placed(inner, outer, self.slices)
         for axis, (_, source, _) in self.grown.items():
             inner = ops.take(inner, source, axis=axis)
         return ops.where(self.mask, inner, outer)
@@ -73,14 +75,3 @@ class Placement:
         for axis, (selected, _, _) in self.grown.items():
             outer = ops.take(outer, selected, axis=axis)
         return outer
-
-    def _grow(self, inner: Any, outer: Any) -> Any:
-        """Appends to `inner` what `outer` has beyond it, one grown axis after the other."""
-        outer = ops.convert_to_tensor(outer)
-        window = list(self.slices)  # the part of `outer` that `inner` covers so far
-        for axis in self.grown:
-            rest = window.copy()
-            rest[axis] = slice(window[axis].stop, outer.shape[axis])
-            inner = ops.concatenate([inner, outer[tuple(rest)]], axis=axis)
-            window[axis] = slice(0, outer.shape[axis])
-        return inner

@@ -3,7 +3,16 @@
 import keras
 
 if keras.backend.backend() == "jax":
-    from keras_motivation._backend.jax import DISPATCHES, BackendStep, compiled, fused, generators, gradients, writer
+    from keras_motivation._backend.jax import (
+        DISPATCHES,
+        BackendStep,
+        compiled,
+        fused,
+        generators,
+        gradients,
+        placed,
+        writer,
+    )
 elif keras.backend.backend() == "tensorflow":
     from keras_motivation._backend.tensorflow import (  # type: ignore[assignment]
         DISPATCHES,
@@ -12,14 +21,24 @@ elif keras.backend.backend() == "tensorflow":
         fused,
         generators,
         gradients,
+        placed,
         writer,
     )
 elif keras.backend.backend() == "torch":
-    from keras_motivation._backend.torch import DISPATCHES, BackendStep, compiled, fused, generators, gradients, writer  # type: ignore[assignment]
+    from keras_motivation._backend.torch import (  # type: ignore[assignment]
+        DISPATCHES,
+        BackendStep,
+        compiled,
+        fused,
+        generators,
+        gradients,
+        placed,
+        writer,
+    )
 else:
     raise ImportError(
         "keras_motivation runs on the Keras backends 'tensorflow', 'jax' and 'torch'. "
         f"Received: KERAS_BACKEND={keras.backend.backend()!r}"
     )
 
-__all__ = ["DISPATCHES", "BackendStep", "compiled", "fused", "generators", "gradients", "writer"]
+__all__ = ["DISPATCHES", "BackendStep", "compiled", "fused", "generators", "gradients", "placed", "writer"]

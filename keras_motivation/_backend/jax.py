@@ -249,6 +249,12 @@ def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
     return write
 
 
+def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:
+    """`outer` with `inner` in the place of its first entries. Gradients flow to both."""
+    inner, outer = keras.ops.convert_to_tensor(inner), keras.ops.convert_to_tensor(outer)
+    return jax.lax.dynamic_update_slice(outer, inner, (0,) * len(slices))
+
+
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
     """The gradients of a scalar function of a list of tensors, at `values`."""
     return jax.grad(function)(values)

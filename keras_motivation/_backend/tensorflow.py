@@ -45,7 +45,10 @@ class BackendStep:
     def _choose(self: Any, train: Callable[[bool], Any], data: Any) -> Any:
         with _once_there(data):
             motivated = tf.identity(self.motivation.motivated.value)  # read before the condition overwrites it
-        return tf.cond(motivated, lambda: train(True), lambda: train(False))
+        branches: list[Callable[[], Any]] = [functools.partial(train, flag) for flag in (True, False)]
+        if not (self.jit_compile or tf.executing_eagerly() or tf.distribute.has_strategy()):
+            branches = [_called(branch) for branch in branches]
+        return tf.cond(motivated, *branches)
 
     def _train_replicas(self: Any, strategy: Any, data: Any) -> Any:
         def train(motivated: bool) -> Any:
@@ -108,6 +111,11 @@ class BackendStep:
         return super().make_train_function(force)  # type: ignore[misc]
 
 
+def _called(branch: Callable[[], Any]) -> Callable[[], Any]:
+    """A branch that stays one operation of its graph: else each operation of the other branch is passed by singly."""
+    return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
+
+
 def _once_there(data: Any) -> Any:
     """Within this, nothing runs before the batch has arrived.
 
@@ -123,12 +131,19 @@ def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
 
     def write() -> None:
         for base, motivated, placement in shared:
-            if placement.whole or not placement.prefix or isinstance(motivated.value, tf.distribute.DistributedValues):
-                motivated.assign(placement.place(base.value, motivated.value))
-            else:
-                motivated.value[placement.slices].assign(base.value)
+            # Not `motivated.value[slices].assign`: from then on, TensorFlow copies the variable at each look at it.
+            motivated.assign(placement.place(base.value, motivated.value))
 
     return write
+
+
+def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:
+    """`outer` with `inner` in the place of its first entries. Gradients flow to both."""
+    begin, end = [0] * len(slices), [entry.stop for entry in slices]
+    inner, outer = tf.convert_to_tensor(inner), tf.convert_to_tensor(outer)
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=outer, begin=begin, end=end, strides=[1] * len(slices), value=inner
+    )
 
 
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:

@@ -154,6 +154,13 @@ def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
     return write
 
 
+def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:
+    """`outer` with `inner` in the place of its first entries. Gradients flow to both."""
+    result = keras.ops.convert_to_tensor(outer).clone()
+    result[slices] = keras.ops.convert_to_tensor(inner)
+    return result
+
+
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
     """The gradients of a scalar function of a list of tensors, at `values`; None where it does not depend on one."""
     leaves = [value.detach().clone().requires_grad_() for value in values]
