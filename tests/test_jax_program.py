@@ -94,3 +94,77 @@ def test_an_error_in_the_step_leaves_the_state():
         with pytest.raises(ValueError, match="the user's"):
             program(state, np.ones(2))
     assert not any(array.is_deleted() for array in (*state[0], *state[1]))
+
+
+def test_a_value_handed_on_from_one_to_another():
+    from keras_motivation._backend.jax_program import compiled_step
+
+    program = compiled_step(lambda state, data: ({}, [state[0], state[0], state[1], state[3] + 1]))
+    arrays = [np.full(2, i, "float32") for i in range(4)]
+    for _ in range(2):
+        _, state = program([keras.ops.convert_to_tensor(a) for a in arrays], np.ones(2))
+        np.testing.assert_array_equal(np.stack(state), [[0, 0], [0, 0], [1, 1], [4, 4]])
+
+
+class RemembersFirst(Alternate):
+    """Copies one of its values, which it does not look at, into another."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = self.add_state("start", 3.0)
+        self.best = self.add_state("best", 0.0)
+
+    def update(self, loss):
+        self.best.assign(self.start)
+        return super().update(loss)
+
+
+def test_a_condition_that_copies_a_value():
+    model = compiled(RemembersFirst())
+    fit(model)
+    assert float(model.motivation.best.value) == 3.0
+    assert all(np.isfinite(w).all() for w in model.base.get_weights())
+
+
+def test_without_compiling():
+    import jax
+
+    model, other = compiled(Alternate()), compiled(Alternate())
+    with jax.disable_jit():
+        fit(model)
+    fit(other)
+    assert model.optimizer.iterations.value == other.optimizer.iterations.value == 8
+
+
+def test_where_a_nan_comes_from():
+    import jax
+
+    def step(state, data):
+        return {}, [jax.numpy.log(state[0] - data)]
+
+    from keras_motivation._backend.jax_program import compiled_step
+
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="log"):
+        compiled_step(step)([jax.numpy.zeros(2)], np.ones(2, "float32"))
+
+
+def test_another_precision_makes_another_program():
+    import jax
+
+    program, traces = program_and_traces()
+    for _ in range(2):
+        _, state = program(state_of("float32"), np.ones(4, "float32"))
+        with jax.default_matmul_precision("highest"):
+            program(state, np.ones(4, "float32"))
+    assert len(traces) == 2
+
+
+def test_types_do_not_hang_on_the_first_state():
+    import jax.numpy as jnp
+
+    program, _ = program_and_traces()
+    weak = jnp.asarray(1.0)
+    assert weak.weak_type
+    state = [weak, jnp.ones((), "bfloat16"), jnp.zeros(5)], [jnp.ones(3)]
+    logs, _ = program(state, jnp.ones(4, "bfloat16"))
+    assert logs["sum"].dtype == "float32"

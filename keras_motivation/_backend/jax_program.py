@@ -7,6 +7,10 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
+# Options for which JAX compiles anew, and those where it looks for what made a NaN, or does not compile: `jax.jit` can.
+CONTEXT = ("jax_default_matmul_precision", "jax_enable_x64", "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion")
+DEBUGGING = ("jax_debug_nans", "jax_debug_infs", "jax_disable_jit")
+
 
 def compiled_step(step: Callable[..., Any]) -> Callable[..., Any]:
     """A step `(state, data) -> (logs, state)`, compiled; what it changes of the state is donated.
@@ -19,10 +23,13 @@ def compiled_step(step: Callable[..., Any]) -> Callable[..., Any]:
         step: Without side effects. The state is a tree of arrays, and comes back as the same tree.
     """
     programs: dict[Any, list[Callable[..., Any]]] = {}
+    plain = jax.jit(step, donate_argnums=0)
 
     def run(state: Any, data: Any) -> tuple[Any, Any]:
+        if any(getattr(jax.config, option) for option in DEBUGGING):
+            return plain(state, data)
         leaves, tree = jax.tree.flatten(data)
-        key = tree, *((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+        key = tree, *map(_type, leaves), *(getattr(jax.config, option) for option in CONTEXT)
         found = programs.setdefault(key, [])
         for program in found:
             try:
@@ -35,16 +42,23 @@ def compiled_step(step: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _type(leaf: Any) -> Any:
+    return np.shape(leaf), getattr(leaf, "dtype", type(leaf)), getattr(leaf, "weak_type", False)
+
+
 def _program(step: Callable[..., Any], state: Any, data: Any) -> Callable[..., Any]:
     """The step for a state and data of these types, compiled ahead of time."""
-    traced, shape = jax.make_jaxpr(step, return_shape=True)(state, data)
+    # By shape and type alone: an array made of a Python number would take its type from what it meets.
+    types = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), state)
+    traced, shape = jax.make_jaxpr(step, return_shape=True)(types, data)
     results = jax.tree.structure(shape)
     values = jax.tree.leaves(state)
     inputs, outputs = traced.jaxpr.invars[: len(values)], traced.jaxpr.outvars[-len(values) :]
     logs = traced.jaxpr.outvars[: -len(values)]
     passing = [new is old for old, new in zip(inputs, outputs)]
-    read = {id(v) for equation in traced.jaxpr.eqns for v in equation.invars} | {id(v) for v in logs}
     changed = [i for i, passes in enumerate(passing) if not passes]
+    read = {id(v) for equation in traced.jaxpr.eqns for v in equation.invars}
+    read |= {id(v) for v in (*logs, *(outputs[i] for i in changed))}  # the new value of one may be another's old
     kept = [i for i, passes in enumerate(passing) if passes and id(inputs[i]) in read]
     function = jaxpr_as_fun(traced)
 
