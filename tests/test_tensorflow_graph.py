@@ -36,3 +36,18 @@ def test_reading_a_widened_weight_copies_nothing():
         tensors = [tf.convert_to_tensor(entry.motivated.value) for _ in range(2)]
         first, second = (np.from_dlpack(tensor).__array_interface__["data"][0] for tensor in tensors)
         assert first == second
+
+
+def test_a_widened_embedding_has_a_sparse_gradient():
+    """As a stock one has: optimizers compute something else for it than for a dense one."""
+    import tensorflow as tf
+
+    from keras_motivation.assembly import Placement
+
+    inner, outer = tf.Variable(tf.ones((3, 2))), tf.Variable(tf.zeros((5, 4)))
+    with tf.GradientTape() as tape:
+        table = Placement((slice(0, 3), slice(0, 2)), (5, 4)).place(inner, outer)
+        loss = tf.reduce_sum(tf.gather(table, [0, 2, 2, 4]))
+    gradient = tape.gradient(loss, inner)
+    assert isinstance(gradient, tf.IndexedSlices)
+    np.testing.assert_array_equal(tf.convert_to_tensor(gradient), [[1, 1], [0, 0], [2, 2]])

@@ -139,11 +139,16 @@ def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
 
 def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:
     """`outer` with `inner` in the place of its first entries. Gradients flow to both."""
-    begin, end = [0] * len(slices), [entry.stop for entry in slices]
-    inner, outer = tf.convert_to_tensor(inner), tf.convert_to_tensor(outer)
-    return tf.raw_ops.TensorStridedSliceUpdate(
-        input=outer, begin=begin, end=end, strides=[1] * len(slices), value=inner
-    )
+    outer = tf.convert_to_tensor(outer)
+    covered = list(slices)  # the part of `outer` that `inner` covers so far
+    for axis, size in enumerate(outer.shape):
+        if covered[axis].stop < size:
+            rest = [*covered[:axis], slice(covered[axis].stop, size), *covered[axis + 1 :]]
+            # Not an update of the slice: of an embedding, only a concatenation hands on a sparse gradient, for which
+            # optimizers compute something else than for a dense one.
+            inner = tf.concat([inner, outer[tuple(rest)]], axis)
+            covered[axis] = slice(0, size)
+    return inner
 
 
 def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
