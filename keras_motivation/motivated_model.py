@@ -117,7 +117,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         self._takes_training = [_keras.takes_training(model) for model in self._nested]
         # What a step shares with `losses` and `metrics`: plain namespaces, which Keras does not track as layers' state.
         self._running = types.SimpleNamespace(
-            losses=None, layer_metrics=[_keras.layer_metrics(model) for model in self._nested]
+            losses=None, written=[], layer_metrics=[_keras.layer_metrics(model) for model in self._nested]
         )
         self._compiled_pair = CompiledPair()
         self.trained_examples = TrainedExamples(name="trained_examples")

@@ -59,8 +59,8 @@ class Step:
         finally:
             self._running.losses = None
 
-    def _forward(self: Any, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
-        """Runs one nested model on the current weights and stores what it changes (batch-norm statistics, seeds).
+    def _forward_assembled(self: Any, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+        """Runs one nested model on tensors of its current weights, and stores what it changes (statistics, seeds).
 
         Returns:
             Its predictions and its penalties.

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import assert_same_weights, crossentropy, mlp, numpy, pair_of, vectors
+from helpers import assert_same_weights, crossentropy, mlp, numpy, pair_of, randomise, vectors
 
 import keras_motivation as km
 
@@ -102,3 +102,51 @@ def test_equals_the_stock_model_run_eagerly():
     stock, pair, _, expected, history = fit_both(1, OPTIMIZERS["sgd"], epochs=1, run_eagerly=True)
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-4)
     assert_same_weights(pair.motivated, stock)
+
+
+def looked_up(words, width):
+    inputs = keras.Input((6,), dtype="int32")
+    x = keras.layers.Embedding(words, width, name="table")(inputs)
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Dense(width, "tanh", name="hidden")(x))
+    return keras.Model(inputs, keras.layers.Dense(3, name="head")(x))
+
+
+@pytest.mark.parametrize(
+    ("growth", "optimizer"), [((7, 5), "Adam"), ((9, 3), "Adam"), ((9, 5), "Adam"), ((9, 5), "SGD")], ids=str
+)
+def test_embeddings_that_grow(growth, optimizer):
+    """Under TensorFlow their gradients are of single rows, which optimizers treat in their own way; rows recur here."""
+    base, motivated = (randomise(looked_up(*size), i) for i, size in enumerate(((7, 3), growth)))
+    pair = km.MotivatedModel(base, motivated, extension="random")
+    stock = looked_up(*growth)
+    stock.set_weights(pair.motivated.get_weights())
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, growth[0], (24, 6)), rng.integers(0, 3, 24)
+    for model, kwargs in ((stock, {}), (pair, {"motivation": "always"})):
+        model.compile(getattr(keras.optimizers, optimizer)(0.05), crossentropy(), **kwargs)
+    arguments = {"batch_size": 8, "epochs": 3, "shuffle": False, "verbose": 0}
+    expected = stock.fit(x, y, **arguments).history["loss"]
+    np.testing.assert_allclose(pair.fit(x, y, **arguments).history["loss"], expected, rtol=1e-5)
+    assert_same_weights(pair.motivated, stock, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("growth", [(7, 5), (9, 5)], ids=["width", "both"])
+def test_embeddings_in_joint_batches(growth):
+    """Equal to gradient descent on both models apart, since its steps add up."""
+    models = [randomise(looked_up(*size), i) for i, size in enumerate(((7, 3), growth))]
+    pair = km.MotivatedModel(*models, extension="random")
+    apart = [looked_up(7, 3), looked_up(*growth)]
+    for model, nested in zip(apart, (pair.base, pair.motivated)):
+        model.set_weights(nested.get_weights())
+        model.compile("sgd", crossentropy())
+    start = np.array(numpy(pair.base.get_layer("table").embeddings))
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 7, (8, 6)), rng.integers(0, 3, 8)
+    pair.compile("sgd", crossentropy(), motivation="always", motivated_batch="joint")
+    pair.train_on_batch(x, y)
+    moved = 0.0
+    for model in apart:
+        model.train_on_batch(x, y)
+        moved = moved + np.array(numpy(model.get_layer("table").embeddings))[:7, :3] - start
+    found = np.array(numpy(pair.base.get_layer("table").embeddings)) - start
+    np.testing.assert_allclose(found, moved, rtol=1e-4, atol=1e-7)

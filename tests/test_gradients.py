@@ -17,13 +17,19 @@ def loss_and_gradients(variables, loss_fn, model=None):
 
         with tf.GradientTape() as tape:
             loss = loss_fn()
-        gradients = tape.gradient(loss, [v.value for v in variables])
+        if model:
+            gradients = model._gradients(True, variables, tape, loss)
+        else:
+            gradients = tape.gradient(loss, [v.value for v in variables])
     elif backend == "torch":
         for v in variables:
             v.value.grad = None
         loss = loss_fn()
-        loss.backward()
-        gradients = model._gradients(True, variables) if model else [v.value.grad for v in variables]
+        if model:
+            gradients = model._gradients(True, variables, loss)
+        else:
+            loss.backward()
+            gradients = [v.value.grad for v in variables]
         loss = loss.detach()
     else:
         import jax

@@ -56,6 +56,9 @@ class BackendStep:
             logs = self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
         return logs, _values(scope, lists)
 
+    def _forward(self: Any, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+        return self._forward_assembled(level, x, training)  # the state is made of tensors anyway
+
     def make_train_function(self: Any, force: bool = False) -> None:
         """As in Keras, with one compiled function for each kind of batch."""
         self.metric_states.build()

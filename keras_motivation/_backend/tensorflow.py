@@ -11,9 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_motivation._backend.own_variables import carry_back, hand_on
 from keras_motivation.updates import accumulation_steps, batches_applied
 
 DISPATCHES = ("graph",)  # where the model of a batch can be chosen
+READING = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape")  # operations that only look
 
 
 class BackendStep:
@@ -64,7 +66,7 @@ class BackendStep:
         with tf.GradientTape() as tape:
             minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
             scaled_loss = self.optimizer.scale_loss(minimised)
-        gradients = tape.gradient(scaled_loss, [v.value for v in variables])
+        gradients = self._gradients(motivated, variables, tape, scaled_loss)
         applied = batches_applied(self.optimizer) if variables else None
         if variables:  # with all of them frozen there is nothing to update
             self.optimizer.apply(self.clipped(gradients, variables), variables)
@@ -72,6 +74,33 @@ class BackendStep:
         self.decide(motivated, applied, loss, x)
         logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
         return tf.nest.map_structure(tf.convert_to_tensor, logs)
+
+    def _forward(self: Any, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+        """Runs one nested model on the current weights.
+
+        Returns:
+            Its predictions and its penalties.
+        """
+        if level == 0 or tf.distribute.has_strategy():  # a replica may not write trained variables
+            return self._forward_assembled(level, x, training)
+        model, shared = self._nested[level], self._maps[level - 1]
+        shared.copy_to_motivated()
+        pairs = list(zip(shared.entries, shared.placements))
+        users = [_users(entry.motivated) for entry, _ in pairs]
+        y_pred = model(x, **({"training": training} if self._takes_training[level] else {}))
+        carry_back([pair for pair, before in zip(pairs, users) if _written(pair[0].motivated, before)])
+        return y_pred, model.losses
+
+    def _gradients(self: Any, motivated: bool, variables: list[Any], tape: Any, scaled_loss: Any) -> list[Any]:
+        """The gradients of the variables, where those of the motivated model's shared weights go to the base's."""
+        read, shared = variables, self._maps[-1]
+        if motivated and not tf.distribute.has_strategy():
+            read = [*variables, *(entry.motivated for entry in shared.entries if entry.motivated.trainable)]
+        read = list({id(v): v for v in read}.values())
+        found = dict(zip(map(id, read), tape.gradient(scaled_loss, [v.value for v in read])))
+        if read is not variables:
+            hand_on(shared, found, _split, _sum)
+        return [found[id(v)] for v in variables]
 
     def on_global_batch(self: Any, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:
         """Calls a function once, with the mean loss and the number of examples of all replicas."""
@@ -109,6 +138,56 @@ class BackendStep:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
+
+
+def _users(variable: Any) -> dict[str, str] | None:
+    """The operations of the present graph that use a variable, kinds by names; None where there is no graph."""
+    if tf.executing_eagerly():
+        return None
+    return {operation.name: operation.type for operation in _handle(variable).consumers()}
+
+
+def _written(variable: Any, before: dict[str, str] | None) -> bool:
+    """Whether a variable may have been written to since it had these users: also by a function that it went into."""
+    if before is None:
+        return True
+    return any(kind not in READING for name, kind in (_users(variable) or {}).items() if name not in before)
+
+
+def _handle(variable: Any) -> Any:
+    """The handle of a variable as the operations of the present graph know it."""
+    graph = tf.compat.v1.get_default_graph()
+    return graph.capture(variable.value.handle) if hasattr(graph, "capture") else variable.value.handle
+
+
+def _split(gradient: Any, placement: Any) -> tuple[Any, Any]:
+    """The part of a widened weight's gradient that is the base's, and the gradient with zeros in its place."""
+    if isinstance(gradient, tf.IndexedSlices):
+        if placement.prefix:
+            return _split_rows(gradient, placement)
+        gradient = tf.convert_to_tensor(gradient)
+    return placement.take(gradient), tf.where(placement.mask, tf.zeros_like(gradient), gradient)
+
+
+def _split_rows(gradient: tf.IndexedSlices, placement: Any) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
+    """The same for the gradient of some rows, as of an embedding. It stays one of rows: optimizers compute something
+    else for a dense one."""
+    rows, *columns = placement.slices
+    inside = tf.reshape(gradient.indices < rows.stop, [-1, *([1] * len(columns))])
+    mask = tf.logical_and(inside, placement.mask.any(axis=0, keepdims=True))
+    values, zero = gradient.values, tf.zeros((), gradient.values.dtype)
+    inner = tf.where(inside, values[(slice(None), *columns)], zero)
+    # Rows beyond the base's add zero to its first.
+    indices = tf.where(gradient.indices < rows.stop, gradient.indices, tf.zeros_like(gradient.indices))
+    rest = tf.IndexedSlices(tf.where(mask, zero, values), gradient.indices, gradient.dense_shape)
+    return tf.IndexedSlices(inner, indices, [s.stop for s in placement.slices]), rest
+
+
+def _sum(first: Any, second: Any) -> Any:
+    if isinstance(first, tf.IndexedSlices) and isinstance(second, tf.IndexedSlices):
+        values, indices = ([getattr(g, name) for g in (first, second)] for name in ("values", "indices"))
+        return tf.IndexedSlices(tf.concat(values, 0), tf.concat(indices, 0), first.dense_shape)
+    return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
 
 
 def _called(branch: Callable[[], Any]) -> Callable[[], Any]:

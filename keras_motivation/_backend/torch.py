@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import torch
 
+from keras_motivation._backend.own_variables import carry_back, hand_on
 from keras_motivation._backend.torch_decision import HostCopy
 from keras_motivation.updates import batches_applied
 
@@ -61,30 +62,38 @@ class BackendStep:
             Its predictions and its penalties.
         """
         model = self._nested[level]
-        shared = self._maps[level - 1] if level else None
-        if shared is not None:
-            shared.copy_to_motivated()
-        y_pred = model(x, **({"training": training} if self._takes_training[level] else {}))
-        if shared is not None and training and self.statistics == "shared":
-            for entry, placement in zip(shared.entries, shared.placements):
-                if not entry.base.trainable:  # batch-norm statistics, which the model has moved on
-                    entry.base.assign(placement.take(entry.motivated.value))
+        kwargs = {"training": training} if self._takes_training[level] else {}
+        if level == 0:
+            return model(x, **kwargs), model.losses
+        shared = self._maps[level - 1]
+        shared.copy_to_motivated()
+        before = _versions(shared)
+        y_pred = model(x, **kwargs)
+        written = [
+            (entry, placement)
+            for entry, placement, old, new in zip(shared.entries, shared.placements, before, _versions(shared))
+            if old != new or old is None
+        ]
+        if training:  # later: the base's weights may be needed for its backward pass as they are
+            self._running.written = written
+        else:
+            carry_back(written)
         return y_pred, model.losses
 
-    def _gradients(self: Any, motivated: bool, variables: list[Any]) -> list[Any]:
+    def _gradients(self: Any, motivated: bool, variables: list[Any], scaled_loss: Any) -> list[Any]:
         """The gradients of the variables, where those of the motivated model's shared weights go to the base's."""
-        found = {id(v): v.value.grad for v in variables}
+        shared = self._maps[-1]
+        read = [*variables, *((entry.motivated for entry in shared.entries) if motivated else ())]
+        # Not by `zero_grad` of the models: PyTorch does not know all of a Keras model's variables as its parameters.
+        for variable in read:
+            variable.value.grad = None
+        scaled_loss.backward()
+        found = {id(v): v.value.grad for v in read}
         if motivated:
-            for entry, placement in zip(self.weights_map.entries, self.weights_map.placements):
-                gradient = entry.motivated.value.grad
-                if gradient is None:
-                    continue
-                inner = gradient
-                if not placement.whole:
-                    inner = placement.take(gradient).clone()
-                    _write(0.0, gradient, placement)
-                own = found[id(entry.base)]
-                found[id(entry.base)] = inner if own is None else own + inner
+            with torch.no_grad():
+                hand_on(shared, found, _split, torch.add)
+            for entry in shared.entries:
+                entry.motivated.value.grad = None  # or it would take memory until the next motivated batch
         return [found[id(v)] for v in variables]
 
     def mean_over_replicas(self: Any, tensors: list[Any]) -> None:
@@ -119,18 +128,33 @@ class BackendStep:
             if early:
                 self.decide(motivated, None, mean_loss, x)
                 self._host_copy.start(self.motivation.motivated.value)
-        if variables:  # with all of them frozen there is nothing to differentiate
-            for model in self._nested:
-                model.zero_grad()
-            self.optimizer.scale_loss(minimised).backward()
+        # With all of them frozen there is nothing to differentiate.
+        gradients = (
+            self._gradients(motivated, variables, self.optimizer.scale_loss(minimised)) if variables else []
+        )
         with torch.no_grad():
-            gradients = self._gradients(motivated, variables)
+            carry_back(self._running.written)
+            self._running.written = []
             self.mean_over_replicas([*(g for g in gradients if g is not None), mean_loss])
             if variables:
                 self.optimizer.apply(self.clipped(gradients, variables), variables)
             if not early:
                 self.decide(motivated, applied, mean_loss, x)
             return self.log_batch(motivated, mean_loss, x, y, y_pred, sample_weight)
+
+
+def _versions(weights_map: Any) -> list[int | None]:
+    """How often each of the motivated model's shared weights has been written to; None where that cannot be told."""
+    if torch.compiler.is_compiling():
+        return [None] * len(weights_map.entries)
+    return [entry.motivated.value._version for entry in weights_map.entries]
+
+
+def _split(gradient: torch.Tensor, placement: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The part of a widened weight's gradient that is the base's, and the gradient with zeros in its place."""
+    inner = placement.take(gradient).clone()
+    _write(0.0, gradient, placement)
+    return inner, gradient
 
 
 def _write(value: Any, outer: Any, placement: Any) -> None:
