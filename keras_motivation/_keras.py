@@ -129,6 +129,11 @@ def is_seed(variable: Any) -> bool:
     return variable.name == "seed_generator_state"
 
 
+def native_variable(variable: Any) -> Any:
+    """The backend's own variable. Within a `StatelessScope`, the public `Variable.value` is the tensor in its place."""
+    return variable._value
+
+
 def buffers(model: Any) -> list[Any]:
     """The weights that were created non-trainable, such as batch norm's moving statistics.
 

@@ -54,16 +54,30 @@ def check_constraints(weights_map: WeightsMap) -> None:
                 )
 
 
-def check_current(weights_map: WeightsMap) -> None:
-    """Raises a `RuntimeError` if a mapped variable is no longer the model's, as after `quantize` in place."""
-    for model, role in ((weights_map.base, "base"), (weights_map.motivated, "motivated")):
-        ids = {id(v) for v in model.variables}
-        lost = [v.path for v in (getattr(e, role) for e in weights_map.entries) if id(v) not in ids]
+def check_current(weights_map: WeightsMap, known: list[list[Any]]) -> None:
+    """Raises a `RuntimeError` if a model has other variables than those it had when the pair was made.
+
+    Args:
+        weights_map: The `WeightsMap` of the pair.
+        known: The variables that the base and the motivated model had.
+    """
+    for model, role, before in zip((weights_map.base, weights_map.motivated), ("base", "motivated"), known):
+        now = model.variables
+        ids, known_ids = {id(v) for v in now}, {id(v) for v in before}
+        lost = [v.path for v in before if id(v) not in ids]
         if lost:
             raise RuntimeError(
                 f"The {role} model '{model.name}' has been given other variables since the pair was built, which it "
                 "would not train. To quantize, save it and quantize the loaded copy. Received a model without "
                 f"{lost[:3]}{' and others' if lost[3:] else ''}"
+            )
+        new = [v.path for v in now if id(v) not in known_ids]
+        if new:
+            raise RuntimeError(
+                f"The {role} model '{model.name}' has got new variables since the pair was built, which the pair does "
+                "not know. If layers are built only when they are called, call each model on a batch first and then "
+                "make the pair; LoRA is to be enabled in both models first. Received a model with "
+                f"{new[:3]}{' and others' if new[3:] else ''}"
             )
 
 

@@ -1,10 +1,12 @@
 """One line of a weights map, and what can be wrong with it."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
+from keras_motivation import _keras
 from keras_motivation.assembly import Index, positions
 
 ADVICE = (
@@ -29,7 +31,7 @@ class Entry:
 
 
 def check_built(name: str, model: Any) -> None:
-    """Raises unless `model` is a built Keras model."""
+    """Raises unless `model` is a built Keras model; builds layers that wait for a call, where that can be done."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"Argument `{name}` must be a `keras.Model`. Received: {name}={model!r}")
     if not model.built or not model.variables:
@@ -38,6 +40,19 @@ def check_built(name: str, model: Any) -> None:
             f"Received: {name}=<{type(model).__name__} '{model.name}', built={model.built}, "
             f"{len(model.variables)} variables>"
         )
+    if not all(layer.built for layer in _keras.all_layers(model)):
+        _build_layers(model)
+
+
+def _build_layers(model: keras.Model) -> None:
+    """Builds layers that are built when they are called: a map must not miss the weights they then create.
+
+    By a symbolic call, as Keras does at the start of `fit`. What it cannot build, the first batch does, which is checked.
+    """
+    specs = _keras.inputs_struct(model)
+    if specs is not None:
+        with contextlib.suppress(Exception):  # of the user's code, which a real batch may suit
+            model.compute_output_spec(specs)
 
 
 def complete(entry: Entry) -> Entry:

@@ -1,6 +1,7 @@
 """`MotivatedModel`: a base model and a larger model that contains it, trained by one `fit` on shared weights."""
 
 import contextlib
+import inspect
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,7 @@ from keras_motivation.metric_states import MetricStates
 from keras_motivation.silence import silence
 from keras_motivation.step import CompiledPair, Step
 from keras_motivation.updates import UpdateWindow
+from keras_motivation.upkeep import kept_up
 from keras_motivation.weights_map import WeightsMap
 
 
@@ -98,6 +100,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         check_built("base", base)
         check_built("motivated", motivated)
         check_pair(base, motivated)
+        variables = [list(model.variables) for model in (base, motivated)]
         if weights_map is None:
             weights_map = WeightsMap.infer(base, motivated)
         if not isinstance(weights_map, WeightsMap):
@@ -117,7 +120,11 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         self._takes_training = [_keras.takes_training(model) for model in self._nested]
         # What a step shares with `losses` and `metrics`: plain namespaces, which Keras does not track as layers' state.
         self._running = types.SimpleNamespace(
-            losses=None, written=[], layer_metrics=[_keras.layer_metrics(model) for model in self._nested]
+            losses=None,
+            written=[],  # by the forward pass, to be carried back
+            ran=set(),  # which nested models have run since the training function was made
+            layer_metrics=[_keras.layer_metrics(model) for model in self._nested],
+            variables=variables,
         )
         self._compiled_pair = CompiledPair()
         self.trained_examples = TrainedExamples(name="trained_examples")
@@ -129,6 +136,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         weights_map.copy_to_motivated()
         self.extension = "silent" if extension == "silent" and silence(weights_map) else "random"
         weights_map.forget_probe()
+        self.check_variables()
 
     @property
     def base(self) -> keras.Model:
@@ -298,7 +306,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         check_distribution()
         optimizer = keras.optimizers.get(optimizer)
         check_optimizer(optimizer, self.weights_map)
-        check_current(self.weights_map)
+        self.check_variables()
         check_frozen_alike(self.weights_map)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
@@ -377,15 +385,27 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         Raises:
             ValueError: If there are no data, or if what is trainable has changed since `compile`.
         """
-        check_current(self.weights_map)
-        with self._left_current(), self._data_of(*args, **kwargs):
-            history = super().fit(*args, **kwargs)
+        self.check_variables()
+        arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+        del arguments["self"]
+        with (
+            self._left_current(),
+            self._data_of(**arguments),
+            kept_up(self, arguments.get("callbacks")) as callbacks,
+        ):
+            history = super().fit(**{**arguments, "callbacks": callbacks})
         self.sync()
         return history
 
+    def check_variables(self) -> None:
+        """Raises a `RuntimeError` if either model has lost variables, or got new ones, since the pair was made."""
+        check_current(self.weights_map, self._running.variables)
+
     def make_train_function(self, force: bool = False) -> Any:
         """As in Keras, which calls it in `fit` and `train_on_batch`."""
+        self.check_variables()
         self.check_trained()
+        self._running.ran.clear()
         return super().make_train_function(force)
 
     def check_trained(self) -> None:
@@ -430,6 +450,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         """
         if not self.compiled:  # Keras stumbles over the missing optimizer instead
             raise ValueError("You must call `compile()` before calling `evaluate()`.")
+        self.check_variables()
         with self._left_current(), self._data_of(*args, **kwargs):
             return super().evaluate(*args, **kwargs)
 

@@ -54,6 +54,9 @@ class Step:
 
     def _forward_and_loss(self: Any, level: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
         y_pred, self._running.losses = self._forward(level, x, training)
+        if training and level not in self._running.ran:  # the first run may have built layers
+            self.check_variables()
+            self._running.ran.add(level)
         try:
             return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
         finally:
@@ -74,20 +77,36 @@ class Step:
             *self._maps[level - 1].layout,
             *((v, None) for v in _keras.outside_state(self._running.layer_metrics[level])),
         ]
-        assembled = [(v, v.value if found is None else found[1].place(found[0].value, v.value)) for v, found in layout]
+        assembled = [
+            (v, v.value if found is None else found[1].place(*map(self.tensor_of, (found[0], v))))
+            for v, found in layout
+        ]
         with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
-            before = {id(v): scope.get_current_value(v) for v, _ in layout if not v.trainable}
-            y_pred = model(x, **kwargs)
+            before = {id(v): scope.get_current_value(v) for v, _ in layout}
+            y_pred = self.call_assembled(level, x, kwargs)
             losses = model.losses
-        for variable, found in layout:
+        written = [(v, found) for v, found in layout if scope.get_current_value(v) is not before[id(v)]]
+        self.check_written([v for v, _ in written if v.trainable])
+        for variable, found in written:
             new = scope.get_current_value(variable)
-            if variable.trainable or new is before[id(variable)]:
+            if variable.trainable:
                 continue
             if found is not None:
                 found[0].assign(found[1].take(new))
             if found is None or not found[1].whole:
                 variable.assign(new)
         return y_pred, losses
+
+    def tensor_of(self: Any, variable: Any) -> Any:
+        """The present value of a variable."""
+        return variable.value
+
+    def call_assembled(self: Any, level: int, x: Any, kwargs: dict[str, Any]) -> Any:
+        """Calls a nested model whose weights are tensors in the place of its variables."""
+        return self._nested[level](x, **kwargs)
+
+    def check_written(self: Any, trained: list[Any]) -> None:
+        """Takes the trained variables that a forward pass on tensors has written to; JAX loses them, as stock Keras."""
 
     def decide(self: Any, motivated: bool, applied: Any, loss: Any, x: Any) -> None:
         """The condition hears the loss and chooses the next batch's model; the batch is counted.

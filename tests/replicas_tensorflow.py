@@ -61,6 +61,53 @@ def fitted(epochs=2, **kwargs):
     return model, {"logs": found.history, **decided, "examples": list(model.training_cost().examples)}
 
 
+class Recomputed(keras.layers.Dense):
+    def call(self, x):
+        return tf.recompute_grad(super().call)(x)
+
+
+class Projected(keras.layers.Dense):
+    def call(self, x):
+        self.kernel.assign(keras.ops.clip(self.kernel.value, -0.1, 0.1))
+        return super().call(x)
+
+
+class Compiled(keras.layers.Dense):
+    product = None
+
+    def call(self, x):
+        self.product = self.product or tf.function(lambda x: tf.matmul(x, self.kernel.value))
+        return self.product(x)
+
+
+LAYERS = {
+    "recomputed": lambda: Recomputed(4, name="body"),
+    "projected": lambda: Projected(4, name="body"),
+    "compiled": lambda: Compiled(4, name="body"),
+    "stateful": lambda: keras.Sequential(
+        [keras.layers.Reshape((1, 5)), keras.layers.SimpleRNN(4, stateful=True, name="rnn")], name="body"
+    ),
+}
+
+
+def refusal(layer):
+    """What is said of a pair with such a layer in the motivated model, and whether its weights are as before."""
+    with scope():
+        models = []
+        for _ in range(2):
+            inputs = keras.Input((5,), batch_size=4)
+            models.append(keras.Model(inputs, keras.layers.Dense(3, name="head")(layer()(inputs))))
+        model = km.MotivatedModel(*models, km.WeightsMap.infer(*models, check=False), extension="random")
+        model.compile("sgd", crossentropy(), motivation="always")
+    before = values(models[0])
+    try:
+        model.fit(X[:16], Y[:16], batch_size=8, verbose=0)
+    except Exception as error:
+        same = all(np.array_equal(v, w) for v, w in zip(values(models[0]), before))
+        return [str(error), same]
+    return ["trained", False]
+
+
 def mirrored():
     model, report = fitted()
     report["weights"] = state(model)
@@ -81,6 +128,7 @@ def mirrored():
     uneven, history = pair(), km.MotivationHistory()
     uneven.fit(X[:9], Y[:9], batch_size=8, shuffle=False, verbose=0, callbacks=[history])
     report["uneven"] = [float(uneven.history.history["loss"][0]), [float(loss) for loss in history.losses]]
+    report["refused"] = {kind: refusal(layer) for kind, layer in LAYERS.items()}
     with_norm, _ = fitted(norm=True)
     report["norm"] = [
         [np.asarray(part).tolist() for part in strategy.experimental_local_results(v.value)]

@@ -210,3 +210,81 @@ def test_the_motivated_model_evaluates_by_itself_as_within_the_pair():
         nested.compile(loss=crossentropy(), metrics=["accuracy"])
         for name, value in nested.evaluate(x, y, verbose=0, return_dict=True).items():
             np.testing.assert_allclose(logs[prefix + name], value, rtol=1e-4, err_msg=prefix + name)
+
+
+class Look(keras.callbacks.Callback):
+    """Evaluates a model that it holds, whenever asked; the pair's own hooks do not know of it."""
+
+    def __init__(self, held, when):
+        super().__init__()
+        self.held, self.seen = held, []
+        setattr(self, when, self.look)
+
+    def look(self, *_, **__):
+        self.seen.append([np.array(v) for v in values(self.held)])
+
+
+@pytest.mark.parametrize("when", ["on_epoch_end", "on_test_begin", "on_test_end", "on_train_batch_end", "on_train_end"])
+@pytest.mark.parametrize("whole_list", [False, True])
+def test_callbacks_see_a_current_motivated_model(when, whole_list):
+    if whole_list and when != "on_epoch_end":
+        pytest.skip("a list made beforehand is asked about once")
+    x, y = vectors()
+    model = km.MotivatedModel(*pair_of("both", mlp))
+    base, held = model.base, model.motivated
+    model.compile("adam", crossentropy(), motivation=km.Schedule([True, False]))  # ends with base batches
+    look = Look(held, when)
+    bases = []
+
+    class Base(keras.callbacks.Callback):
+        pass
+
+    def note(*_, **__):
+        model.attach_state()
+        bases.append([np.array(v) for v in values(base)])
+
+    other = Base()
+    setattr(other, when, note)
+    callbacks = [look, other]
+    if whole_list:
+        callbacks = keras.callbacks.CallbackList(callbacks, add_history=True, model=model)
+    model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0, callbacks=callbacks)
+    assert len(look.seen) == {"on_train_batch_end": 16, "on_train_end": 1}.get(when, 2)
+    for held_values, base_values in zip(look.seen, bases, strict=True):
+        inner = dict(zip([v.path for v in base.weights], base_values))
+        outer = dict(zip([v.path for v in held.weights], held_values))
+        for v in base.trainable_weights:
+            window = tuple(slice(0, n) for n in v.shape)
+            np.testing.assert_array_equal(outer[v.path][window], inner[v.path])
+    if whole_list:  # the user's list is as before
+        assert callbacks.callbacks[:2] == [look, other]
+
+
+def test_a_checkpoint_of_the_held_motivated_model_is_what_the_log_says(tmp_path):
+    x, y = vectors()
+    model = km.MotivatedModel(*pair_of("both", mlp))
+    held = model.motivated
+
+    class Checkpoint(keras.callbacks.ModelCheckpoint):
+        def set_model(self, _):
+            super().set_model(held)
+
+    path = str(tmp_path / "{epoch}.keras")
+    model.compile("adam", crossentropy(), metrics=["accuracy"], motivation=km.Schedule([True, True, False]))
+    history = model.fit(
+        x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0, callbacks=[Checkpoint(path)]
+    ).history
+    for epoch in (1, 2):
+        loaded = keras.saving.load_model(path.format(epoch=epoch), compile=False)
+        loaded.compile("adam", crossentropy())
+        expected = history["val_motivated_loss"][epoch - 1]
+        np.testing.assert_allclose(loaded.evaluate(x, y, batch_size=4, verbose=0), expected, rtol=1e-5)
+
+
+def test_callbacks_of_keras_cost_no_copy_each_batch(monkeypatch, tmp_path):
+    x, y = vectors()
+    model = compiled()
+    copies = []
+    monkeypatch.setattr(type(model), "sync", lambda self: copies.append(1))
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN(), km.MotivationHistory()])
+    assert len(copies) < 6

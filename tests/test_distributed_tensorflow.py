@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -112,3 +113,19 @@ def test_two_workers_are_one_device(folder):
                 np.testing.assert_allclose(value, expected["logs"][name][epoch], rtol=1e-4, err_msg=name)
         for ours, theirs in zip(each["weights"], expected["weights"], strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("recomputed", "recompute their result: .*body"),
+        ("compiled", "body.*holds a tf.function"),
+        ("projected", "that a forward pass writes: .*body"),
+        ("stateful", "rnn.*is stateful"),
+    ],
+)
+def test_what_does_more_than_read_its_weights_is_refused(replicas, kind, reason):
+    message, unchanged = replicas["refused"][kind]
+    assert "must read their weights as tensors" in message
+    assert re.search(reason, message), message
+    assert unchanged

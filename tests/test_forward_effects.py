@@ -139,7 +139,9 @@ SAME_WIDTH = ("projected", "spectral norm")  # what looks at a whole weight does
 
 def data(model, batches=3):
     rng = np.random.default_rng(0)
-    return rng.normal(size=(batches * BATCH, *model.input_shape[1:])).astype("float32"), rng.integers(0, 3, batches * BATCH)
+    return rng.normal(size=(batches * BATCH, *model.input_shape[1:])).astype("float32"), rng.integers(
+        0, 3, batches * BATCH
+    )
 
 
 def crossentropy():

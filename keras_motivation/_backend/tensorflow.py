@@ -11,10 +11,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_motivation import _keras
 from keras_motivation._backend.own_variables import carry_back, hand_on
 from keras_motivation.updates import accumulation_steps, batches_applied
 
 DISPATCHES = ("graph",)  # where the model of a batch can be chosen
+# Under a strategy, replicas may not write variables one by one, so that the motivated model runs on assembled tensors.
+NOT_IN_REPLICAS = (
+    "Under a `tf.distribute` strategy the layers of the motivated model must read their weights as tensors and keep no "
+    "state of their own. Train on one device, or leave these layers out."
+)
 READING = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape")  # operations that only look
 
 
@@ -91,15 +97,46 @@ class BackendStep:
         carry_back([pair for pair, before in zip(pairs, users) if _written(pair[0].motivated, before)])
         return y_pred, model.losses
 
+    def tensor_of(self: Any, variable: Any) -> Any:
+        """The present value of a variable, not the variable itself, whose gradient would be zero, not None."""
+        return tf.convert_to_tensor(variable.value)
+
+    def call_assembled(self: Any, level: int, x: Any, kwargs: dict[str, Any]) -> Any:
+        """Calls a nested model on tensors in the place of its variables, and refuses layers that look past them."""
+        model, shared = self._nested[level], self._maps[level - 1]
+        found = [(layer.name, reason) for layer in _keras.all_layers(model) if (reason := _looks_past(layer))]
+        graph = tf.compat.v1.get_default_graph()
+        known = len(graph.get_operations())
+        with tf.GradientTape() as tape:
+            y_pred = model(x, **kwargs)
+        own = {id(_keras.native_variable(e.motivated)): e.motivated.path for e in shared.entries}
+        found += [(own[id(v)], "is read past its tensor") for v in tape.watched_variables() if id(v) in own]
+        if found:
+            raise NotImplementedError(f"{NOT_IN_REPLICAS} Received: {found[:5]}")
+        # What a function with a gradient of its own computes. It knows variables only.
+        self._running.own_gradients = any(op.type == "IdentityN" for op in graph.get_operations()[known:])
+        return y_pred
+
+    def check_written(self: Any, trained: list[Any]) -> None:
+        """Refuses layers that write their trained weights in the forward pass."""
+        if trained:
+            paths = [v.path for v in trained]
+            raise NotImplementedError(f"{NOT_IN_REPLICAS} Received weights that a forward pass writes: {paths[:5]}")
+
     def _gradients(self: Any, motivated: bool, variables: list[Any], tape: Any, scaled_loss: Any) -> list[Any]:
         """The gradients of the variables, where those of the motivated model's shared weights go to the base's."""
         read, shared = variables, self._maps[-1]
-        if motivated and not tf.distribute.has_strategy():
+        read_own = motivated and not tf.distribute.has_strategy()
+        if read_own:
             read = [*variables, *(entry.motivated for entry in shared.entries if entry.motivated.trainable)]
         read = list({id(v): v for v in read}.values())
         found = dict(zip(map(id, read), tape.gradient(scaled_loss, [v.value for v in read])))
-        if read is not variables:
+        if read_own:
             hand_on(shared, found, _split, _sum)
+        elif motivated and self._running.own_gradients:
+            lost = [e.base.path for e in shared.entries if id(e.base) in found and found[id(e.base)] is None]
+            if lost:
+                raise NotImplementedError(f"{NOT_IN_REPLICAS} Received layers that recompute their result: {lost[:5]}")
         return [found[id(v)] for v in variables]
 
     def on_global_batch(self: Any, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:
@@ -138,6 +175,15 @@ class BackendStep:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
+
+
+def _looks_past(layer: Any) -> str | None:
+    """Why a layer cannot run on tensors in the place of its variables; None if nothing is known against it."""
+    if getattr(layer, "stateful", False):
+        return "is stateful"
+    attributes = (*vars(type(layer)).values(), *vars(layer).values())
+    functions = any(isinstance(value, tf.types.experimental.PolymorphicFunction) for value in attributes)
+    return "holds a tf.function" if functions else None
 
 
 def _users(variable: Any) -> dict[str, str] | None:

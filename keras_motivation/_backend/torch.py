@@ -129,9 +129,7 @@ class BackendStep:
                 self.decide(motivated, None, mean_loss, x)
                 self._host_copy.start(self.motivation.motivated.value)
         # With all of them frozen there is nothing to differentiate.
-        gradients = (
-            self._gradients(motivated, variables, self.optimizer.scale_loss(minimised)) if variables else []
-        )
+        gradients = self._gradients(motivated, variables, self.optimizer.scale_loss(minimised)) if variables else []
         with torch.no_grad():
             carry_back(self._running.written)
             self._running.written = []

@@ -1,0 +1,79 @@
+"""What keeps both models right for whoever looks at them while `fit` runs: a callback that comes before all others."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+
+
+class Upkeep(keras.callbacks.Callback):
+    """Brings the motivated model up to date at the ends of epochs and before validation, and checks both models.
+
+    A callback may evaluate or save the motivated model that it holds; Keras shows it the base, which stores the shared
+    weights, and does not know of the copy.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """No other callback may have changed the set of variables since the last step."""
+        self.model.check_variables()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """For callbacks that save or evaluate after an epoch."""
+        self.model.sync()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """For callbacks that look during or after validation."""
+        self.model.sync()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """For callbacks that look after training."""
+        self.model.sync()
+
+
+class UpkeepEachBatch(Upkeep):
+    """The same after each batch, at the cost of a copy of all shared weights. Keras calls it for its method only."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """For callbacks of the user's that look after a batch."""
+        self.model.sync()
+
+
+@contextlib.contextmanager
+def kept_up(pair: Any, callbacks: Any) -> Iterator[Any]:
+    """Gives the callbacks of a `fit` with an `Upkeep` before them.
+
+    Args:
+        pair: A `MotivatedModel`.
+        callbacks: What the user passed to `fit`.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):  # made by the user for this model
+        upkeep = _upkeep(callbacks.callbacks)
+        upkeep.set_model(pair)
+        callbacks.callbacks.insert(0, upkeep)
+        try:
+            yield callbacks
+        finally:
+            callbacks.callbacks.remove(upkeep)
+    else:
+        given = keras.tree.flatten(callbacks) if callbacks else []
+        yield [_upkeep(given), *given]
+
+
+def _upkeep(callbacks: list[Any]) -> Upkeep:
+    return UpkeepEachBatch() if any(map(_looks_at_batches, callbacks)) else Upkeep()
+
+
+def _looks_at_batches(callback: Any) -> bool:
+    """Whether a callback does something of the user's around a batch; Keras's own and ours look at the pair only."""
+    if isinstance(getattr(callback, "save_freq", None), int):
+        return True  # `ModelCheckpoint`, which may have been given another model
+    for hook in BATCH_HOOKS:
+        if hook in vars(callback):  # `LambdaCallback`
+            return True
+        owner = next(kind for kind in type(callback).__mro__ if hook in vars(kind))
+        if not owner.__module__.startswith(("keras.src.", "keras_motivation.")):
+            return True
+    return False
