@@ -7,7 +7,7 @@ pass, or hold a compiled function of their own.
 import keras
 import numpy as np
 import pytest
-from helpers import Alternate, randomise
+from helpers import randomise
 from keras import layers, ops
 
 import keras_motivation as km
@@ -216,7 +216,7 @@ def test_joint_batches(kind):
     pair.compile(keras.optimizers.SGD(0.1), crossentropy(), motivation=km.Always(), motivated_batch="joint")
     pair.fit(x, y, batch_size=BATCH, verbose=0)
 
-    steps = []
+    steps, left = [], []
     for model in (base, motivated):
         if model is motivated:
             for v, value in zip([*base.trainable_variables, *base.non_trainable_variables], left):

@@ -47,7 +47,7 @@ def test_lora_enabled_afterwards_is_refused(which, use):
         "evaluate": lambda: model.evaluate(x, y, verbose=0),
     }
     with pytest.raises(
-        RuntimeError, match="(?s)has got new variables.*LoRA is to be enabled in both models first.*lora"
+        RuntimeError, match=r"(?s)has got new variables.*LoRA is to be enabled in both models first.*lora"
     ):
         calls[use]()
     for value, old in zip(values(models[0]), before):
