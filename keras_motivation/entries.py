@@ -47,7 +47,7 @@ def check_built(name: str, model: Any) -> None:
 def _build_layers(model: keras.Model) -> None:
     """Builds layers that are built when they are called: a map must not miss the weights they then create.
 
-    By a symbolic call, as Keras does at the start of `fit`. What that cannot build, the first batch does, and is noticed.
+    By a symbolic call, as Keras does at the start of `fit`. What it cannot build is noticed at the first batch.
     """
     specs = _keras.inputs_struct(model)
     if specs is not None:
