@@ -200,7 +200,7 @@ def _placement(site: Site, inner: tuple[int, ...], outer: tuple[int, ...]) -> Pl
 
 
 def _difference(found: Any, expected: Any) -> Any:
-    """The largest difference, as a share of how much `expected` varies along the first axis, or of a little of its size."""
+    """The largest difference, as a share of how much `expected` varies by sample, or of a little of its size."""
     dtype = "float64" if keras.backend.standardize_dtype(expected.dtype) == "float64" else "float32"
     found, expected = ops.cast(found, dtype), ops.cast(expected, dtype)
     size = ops.max(ops.abs(expected))

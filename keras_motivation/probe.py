@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_motivation import _keras
-from keras_motivation.layerwise import LEAST_VARIATION, Notes
+from keras_motivation.layerwise import LEAST_VARIATION
 from keras_motivation.made_up import guesses, random_numbers, random_weight
 from keras_motivation.pair_trials import PairTrials
 from keras_motivation.trial import Calls
@@ -212,7 +212,7 @@ class Probe:
 
     @staticmethod
     def _part(found: Any, expected: Any) -> Any:
-        """The base's part of an output: features of a bare backbone grow with it; their first channels are the base's."""
+        """The base's part of an output: features of a bare backbone grow with it, and the first are the base's."""
         return found[tuple(slice(0, size) for size in expected.shape)]
 
     def _values(self, zeros: Mapping[int, Any]) -> dict[int, Any]:
