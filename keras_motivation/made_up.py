@@ -35,8 +35,16 @@ def random_numbers(random: np.random.Generator) -> Callable[[tuple[int, ...]], n
     return draw
 
 
-def random_weight(variable: Any, numbers: Callable[[tuple[int, ...]], np.ndarray]) -> np.ndarray:
-    """Random, and such that a signal neither dies nor explodes: scales near 1, kernels by their fan-in."""
+def random_weight(
+    variable: Any, numbers: Callable[[tuple[int, ...]], np.ndarray], output_first: bool = False
+) -> np.ndarray:
+    """Random, and such that a signal neither dies nor explodes: scales near 1, kernels by their fan-in.
+
+    Args:
+        variable: The weight.
+        numbers: See `random_numbers`.
+        output_first: Whether a kernel's first axis makes output channels, and not its last.
+    """
     shape = tuple(variable.shape)
     value = numbers(shape)
     if len(shape) < 2:
@@ -44,6 +52,8 @@ def random_weight(variable: Any, numbers: Callable[[tuple[int, ...]], np.ndarray
         return np.abs(1 + 0.3 * value) if near_one else 0.1 * value
     if "embedding" in variable.name:  # looked up, not summed over
         return value
+    if output_first:
+        return value * np.float32(np.sqrt(2 / max(1, np.prod(shape[1:]))))
     per_channel = "depthwise" in variable.path and len(shape) > 2
     return value * np.float32(np.sqrt(2 / max(1, np.prod(shape[: -2 if per_channel else -1]))))
 

@@ -11,6 +11,7 @@ from keras import ops
 from keras_motivation import _keras
 from keras_motivation.assembly import positions
 from keras_motivation.layerwise import Notes, find_sites
+from keras_motivation.torch_modules import module_calls
 from keras_motivation.trial import Calls, Trial
 
 
@@ -60,7 +61,8 @@ class PairTrials:
         # A saturated softmax answers all inputs alike. Without it on one side only, equal models would differ.
         activations = [[a for _, a in _keras.output_activations(model)] for model in (base, motivated)]
         linear = activations[0] == activations[1]
-        self.base, self.motivated = Trial(base, linear), Trial(motivated, linear, base.variables)
+        self.base = Trial(base, linear, calls=module_calls(base))
+        self.motivated = Trial(motivated, linear, base, module_calls(motivated))
         self._map = weights_map
         self.sites = tuple(find_sites(weights_map))
         self._whole_layers = False

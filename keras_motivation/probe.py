@@ -18,6 +18,7 @@ from keras_motivation import _keras
 from keras_motivation.layerwise import LEAST_VARIATION
 from keras_motivation.made_up import guesses, random_numbers, random_weight
 from keras_motivation.pair_trials import PairTrials
+from keras_motivation.torch_modules import kernels
 from keras_motivation.trial import Calls
 
 MOST_DRAWS = 3  # of random weights: in a small net, a few of them may stop every signal
@@ -135,8 +136,8 @@ class Probe:
         """The largest difference of a layer, or of the outputs behind all of them; and the first layer that differs."""
         outputs, errors = self._forced(calls)
         own = self._largest(outputs, self.expected)
-        layers = {error: self._trials.sites[number].inner for (number, *_), error in errors.items()}
-        first = next((layer.path for error, layer in layers.items() if not error <= self.precision.layer), "")
+        differ = sorted(number for (number, *_), error in errors.items() if not error <= self.precision.layer)
+        first = self._trials.sites[differ[0]].inner.path if differ else ""
         return float(np.max([own, *np.nan_to_num(list(errors.values()), nan=np.inf)])), first
 
     def _forced(self, calls: Calls) -> tuple[list[Any], dict[tuple[int, int, int], float]]:
@@ -241,7 +242,9 @@ class Probe:
         keeps = [v for v in model.variables if id(v) in buffers or _keras.is_seed(v)]
         kept = {id(v): ops.convert_to_numpy(v.value) for v in keeps}
         numbers = random_numbers(self.random)
-        return {id(v): random_weight(v, numbers) for v in model.variables if id(v) not in kept} | kept
+        first = {id(v) for v in kernels(model)}  # their first axis makes the output, where that of others is the last
+        drawn = {id(v): random_weight(v, numbers, id(v) in first) for v in model.variables if id(v) not in kept}
+        return drawn | kept
 
     def _batch_statistics(self, batch: Any) -> dict[int, np.ndarray]:
         """The moving statistics of the base's batch norms, each set to those of the inputs.

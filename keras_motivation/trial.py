@@ -22,13 +22,14 @@ class Trial:
     Args:
         model: A built model.
         linear: Whether softmax and sigmoid are left out where they make an output.
-        others: Variables of other models that take part.
+        other: Another model, whose variables and layers take part.
         calls: What layers compute instead of their own `call` in each run.
     """
 
-    def __init__(self, model: Any, linear: bool, others: Sequence[Any] = (), calls: Calls = ()) -> None:
+    def __init__(self, model: Any, linear: bool, other: Any = None, calls: Calls = ()) -> None:
         self.model, self._linear, self._calls = model, linear, calls
-        self._all = list({id(v): v for v in [*model.variables, *others]}.values())
+        self._models = [model] if other is None else [model, other]
+        self._all = list({id(v): v for model in self._models for v in model.variables}.values())
         self._kwargs = {"training": False} if _keras.takes_training(model) else {}
         self._programs: dict[Any, Any] = {}
 
@@ -81,7 +82,8 @@ class Trial:
         """The outputs, and the scope that holds what else has come of it. `around` wraps the calls of layers."""
         pairs = list(zip(self._all, values))
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_keras.computing_plainly(self.model))
+            for model in self._models:
+                stack.enter_context(_keras.computing_plainly(model))
             for layer, call in [*self._calls, *calls]:
                 stack.enter_context(_keras.called_as(layer, call))
             if self._linear:

@@ -36,9 +36,9 @@ def verified(weights_map: Any) -> Verdict:
         raise ValueError(_unproven(weights_map, _why_unknown(weights_map, verdict)))
     new = _new_in_the_way(weights_map)
     if not new:
-        where = f", first those of layer '{verdict.layer}'," if verdict.layer else ""
+        where = f" (first those of layer '{verdict.layer}')" if verdict.layer else ""
         problem = (
-            f"with the extension at zero, the outputs{where} differ by {verdict.error:.2g} of their variation, though "
+            f"with the extension at zero, the outputs differ by {verdict.error:.2g} of their variation{where}, though "
             "all layers match or are only added: somewhere a widened tensor is reordered (flattened, joined, split "
             "into gates or heads), layers of the same name compute something else, or one mixes all channels (a "
             "softmax over them, a norm of its own kind). If it is the latter and you accept it, pass "
