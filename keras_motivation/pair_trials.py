@@ -11,6 +11,7 @@ from keras import ops
 from keras_motivation import _keras
 from keras_motivation.assembly import positions
 from keras_motivation.layerwise import Notes, find_sites
+from keras_motivation.matching import own_variables
 from keras_motivation.torch_modules import module_calls
 from keras_motivation.trial import Calls, Trial
 
@@ -100,7 +101,7 @@ def _is_batch_norm(layer: Any) -> bool:
 
 def _layer_norms(weights_map: Any) -> list[tuple[Any, Any, np.ndarray]]:
     """Norms over a widened last axis: the motivated layer, the base's, and where the base's channels are."""
-    owners = {id(v): layer for layer in _keras.all_layers(weights_map.base) for v in layer.weights}
+    owners = {id(v): layer for layer in _keras.all_layers(weights_map.base) for v in own_variables(layer)}
     found = []
     for layer in _keras.all_layers(weights_map.motivated):
         if _keras.normalizes_channels(layer) and layer.weights:

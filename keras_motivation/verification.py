@@ -28,7 +28,7 @@ def verified(weights_map: Any) -> Verdict:
     try:
         verdict = weights_map.probe().verdict()
     except Exception as error:
-        problem = f"the models do not run on {_inputs(weights_map)} ({type(error).__name__}: {error})"
+        problem = f"the models do not run on {_inputs(weights_map)} ({type(error).__name__}: {_short(error)})"
         raise ValueError(_unproven(weights_map, problem)) from error
     if verdict.nested:
         return verdict
@@ -53,6 +53,12 @@ def verified(weights_map: Any) -> Verdict:
         "here. The pair trains, and its extension starts as it was built."
     )
     return verdict
+
+
+def _short(error: Exception) -> str:
+    """An error's text without the values of tensors, which Keras adds."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:200]} ... {text[-100:]}"
 
 
 def _inputs(weights_map: Any) -> str:
