@@ -54,6 +54,37 @@ def normalizes_channels(layer: Any) -> bool:
 
 
 @contextlib.contextmanager
+def computing_plainly(model: Any) -> Iterator[None]:
+    """While this lasts, layers that compute in half precision do so in single, and none is recomputed for its gradient.
+
+    A layer's policy is public, but to set it changes the policies of a model's other layers (`DTypePolicyMap`), and no
+    public policy has half-precision variables and computes in single. What is recomputed runs in a scope of its own,
+    out of which JAX lets no tensor.
+    """
+    kept = [(layer, layer._dtype_policy, layer._remat_mode) for layer in all_layers(model)]
+    try:
+        for layer, _, _ in kept:
+            layer._remat_mode = None
+            if layer.compute_dtype in ("float16", "bfloat16") and layer.quantization_mode is None:
+                policy = keras.DTypePolicy("float32")
+                policy._variable_dtype = layer.variable_dtype
+                layer._dtype_policy = policy
+        yield
+    finally:
+        for layer, policy, mode in kept:
+            layer._dtype_policy, layer._remat_mode = policy, mode
+
+
+def copy_mask(source: Any, target: Any) -> None:
+    """Gives a tensor the mask that another carries, which Keras keeps as a private attribute."""
+    from keras.src.backend import get_keras_mask, set_keras_mask
+
+    mask = get_keras_mask(source)
+    if mask is not None and source is not target:
+        set_keras_mask(target, mask)
+
+
+@contextlib.contextmanager
 def called_as(layer: Any, function: Callable[..., Any]) -> Iterator[None]:
     """While this lasts, `layer` computes `function`. Keras looks `call` up on the object at every call.
 

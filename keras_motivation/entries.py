@@ -10,8 +10,9 @@ from keras_motivation import _keras
 from keras_motivation.assembly import Index, positions
 
 ADVICE = (
-    "Give corresponding layers of both models the same explicit `name`, or pass `weights_map=WeightsMap(base, "
-    "motivated, entries)`."
+    "Give corresponding layers of both models the same explicit `name`, say which names correspond by "
+    "`weights_map=WeightsMap.infer(base, motivated, rename=...)`, or pass `weights_map=WeightsMap(base, motivated, "
+    "entries)`."
 )
 
 

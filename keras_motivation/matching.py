@@ -8,7 +8,7 @@ root's name is never looked at.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -17,9 +17,10 @@ from keras_motivation import _keras
 from keras_motivation.blocks import is_chain, moved_last_blocks, plain_name
 
 Pairs = list[tuple[Any, Any]]
+Rename = Callable[[str], str] | None
 
 
-def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, Pairs, list[str]]:
+def match_variables(base: keras.Model, motivated: keras.Model, rename: Rename = None) -> tuple[Pairs, Pairs, list[str]]:
     """Pairs the variables of two built models.
 
     Random seeds and the constants of `Normalization` layers stay out: each model keeps its own.
@@ -27,6 +28,7 @@ def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, P
     Args:
         base: The smaller model.
         motivated: The larger model.
+        rename: The name of a motivated layer for that of its partner in the base, where the two differ.
 
     Returns:
         The pairs `(base variable, motivated variable)` in the order of `base.variables`; the pairs of layers that were
@@ -36,7 +38,7 @@ def match_variables(base: keras.Model, motivated: keras.Model) -> tuple[Pairs, P
     found: dict[int, Any] = {}
     layers: Pairs = []
     problems: list[str] = []
-    _match_layers(base, motivated, (base.name, motivated.name), found, layers, problems)
+    _match_layers(base, motivated, (base.name, motivated.name), rename, found, layers, problems)
     return [(v, found[id(v)]) for v in base.variables if id(v) in found], layers, problems
 
 
@@ -57,12 +59,18 @@ def layers_with_weights(layer: Any) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def _match_layers(
-    base: Any, motivated: Any, roots: tuple[str, str], found: dict[int, Any], layers: Pairs, problems: list[str]
+    base: Any,
+    motivated: Any,
+    roots: tuple[str, str],
+    rename: Rename,
+    found: dict[int, Any],
+    layers: Pairs,
+    problems: list[str],
 ) -> None:
     layers.append((base, motivated))
     _match_own(base, motivated, found, problems)
-    for base_layer, motivated_layer in _pair_sublayers(base, motivated, roots, problems):
-        _match_layers(base_layer, motivated_layer, roots, found, layers, problems)
+    for base_layer, motivated_layer in _pair_sublayers(base, motivated, roots, rename, problems):
+        _match_layers(base_layer, motivated_layer, roots, rename, found, layers, problems)
 
 
 def _match_own(base: Any, motivated: Any, found: dict[int, Any], problems: list[str]) -> None:
@@ -92,10 +100,11 @@ def _ranked_names(variables: list[Any]) -> list[str]:
     return names
 
 
-def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], problems: list[str]) -> Pairs:
-    base_named, base_numbered = _sort_sublayers(base, roots[0])
-    motivated_named, motivated_numbered = _sort_sublayers(motivated, roots[1])
-    pairs: Pairs = []
+def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], rename: Rename, problems: list[str]) -> Pairs:
+    pairs: Pairs = [] if rename is None else _renamed(base, motivated, roots, rename, problems)
+    done = [{id(pair[side]) for pair in pairs} for side in (0, 1)]
+    base_named, base_numbered = _sort_sublayers(base, roots[0], done[0])
+    motivated_named, motivated_numbered = _sort_sublayers(motivated, roots[1], done[1])
     moved = moved_last_blocks(base, motivated, roots)
     base_named = {moved.get(name, name): layers for name, layers in base_named.items()}
     for name, layers in base_named.items():
@@ -128,12 +137,37 @@ def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], problems:
     return pairs
 
 
-def _sort_sublayers(layer: Any, root: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def _renamed(
+    base: Any, motivated: Any, roots: tuple[str, str], rename: Callable[[str], str], problems: list[str]
+) -> Pairs:
+    """Layers whose partner has the name that the user gives for theirs."""
+    partners = {plain_name(layer.name, roots[1]): layer for layer in _keras.direct_sublayers(motivated)}
+    pairs: Pairs = []
+    for layer in filter(_has_weights, _keras.direct_sublayers(base)):
+        name = plain_name(layer.name, roots[0])
+        wanted = rename(name)
+        if not isinstance(wanted, str):
+            raise TypeError(
+                "Argument `rename` must be a function that returns a layer's name for a layer's name. "
+                f"Received: {wanted!r} for {name!r}"
+            )
+        if wanted in partners and wanted != name:
+            pairs.append((layer, partners[wanted]))
+        elif wanted != name:
+            names = _some([partner for partner in partners.values() if _has_weights(partner)])
+            problems.append(
+                f"`rename` calls the partner of layer '{layer.path}' '{wanted}', and there is none of that name in "
+                f"'{motivated.name}' ({names})"
+            )
+    return pairs
+
+
+def _sort_sublayers(layer: Any, root: str, done: set[int]) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """The sublayers with weights: those with chosen names by name, those that Keras numbered by kind, in order."""
     named: dict[str, list[Any]] = defaultdict(list)
     numbered: dict[str, list[tuple[int, Any]]] = defaultdict(list)
     for sublayer in _keras.direct_sublayers(layer):
-        if not _has_weights(sublayer):
+        if id(sublayer) in done or not _has_weights(sublayer):
             continue
         automatic = _keras.auto_name(sublayer)
         if automatic is None:

@@ -61,9 +61,12 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         statistics: "private" (each model keeps batch-norm statistics and other buffers of its own) or "shared" (the
             paper's: one set, which both update). Training is the same, evaluation differs.
         name: Name of the pair.
+        x: A batch of your data, nested as the inputs, of at least 2 different samples: what the check by numbers and
+            the search for a silent start run on. `None` makes inputs up.
 
     Raises:
-        ValueError: If a model is not built, the two differ in inputs or outputs, or the weights do not map.
+        ValueError: If a model is not built, the two differ in inputs or outputs, the weights do not map, or nothing
+            shows that they do (see `WeightsMap.infer`).
         TypeError: If an argument is of another type.
 
     Source: paper, section 3.1 (the procedure) and 3.3 (the weights map).
@@ -91,6 +94,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         extension: str | None = None,
         statistics: str = "private",
         name: str | None = None,
+        x: Any = None,
         **kwargs: Any,
     ) -> None:
         check_choice("initialize", initialize, ("base", "motivated"))
@@ -102,7 +106,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         check_pair(base, motivated)
         variables = [list(model.variables) for model in (base, motivated)]
         if weights_map is None:
-            weights_map = WeightsMap.infer(base, motivated)
+            weights_map = WeightsMap.infer(base, motivated, x=x)
         if not isinstance(weights_map, WeightsMap):
             raise TypeError(f"Argument `weights_map` must be a `WeightsMap` or None. Received: {weights_map!r}")
         if weights_map.base is not base or weights_map.motivated is not motivated:
@@ -110,6 +114,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
                 "Argument `weights_map` must have been made for these two models. Received a map of "
                 f"'{weights_map.base.name}' in '{weights_map.motivated.name}'."
             )
+        if weights_map.x is None:
+            weights_map.use(x)
         check_constraints(weights_map)
         super().__init__(name=name, **{"dtype": base.dtype_policy, **kwargs})
         self._nested = [base, motivated]  # smallest first

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_motivation import _keras
+from keras_motivation.matching import Pairs, own_variables
 
 # What makes a layer another function of the same weights. `_key_dim` is the head size of Keras's attention layers.
 MUST_AGREE = (
@@ -26,17 +27,19 @@ ANY_SIZE = 3
 GATED = ("LSTMCell", "GRUCell", "ConvLSTMCell")
 
 
-def find_traps(layers: list[tuple[Any, Any]]) -> list[str]:
+def find_traps(layers: Pairs, variables: Pairs) -> list[str]:
     """Where a map by prefixes picks wrong entries.
 
     Args:
         layers: Corresponding layers with weights, `(base, motivated)`, composite ones and their sublayers.
+        variables: Corresponding variables likewise. Composite layers hold others too, of blocks that are new.
 
     Returns:
         One sentence for each trap, naming the layers; empty if none was found. Layers are looked into one by one; the
         way between them is followed in functional and Sequential models, not inside subclassed ones.
     """
-    problems = [problem for inner, outer in layers for problem in _within(inner, outer)]
+    partners = {id(inner): outer for inner, outer in variables}
+    problems = [problem for inner, outer in layers for problem in _within(inner, outer, partners)]
     seen: set[tuple[int, int]] = set()
     for inner, outer in layers:
         for here, there in zip(_keras.input_tensors(inner), _keras.input_tensors(outer)):
@@ -44,8 +47,8 @@ def find_traps(layers: list[tuple[Any, Any]]) -> list[str]:
     return problems
 
 
-def _within(inner: Any, outer: Any) -> Iterator[str]:
-    """Traps inside one layer."""
+def _within(inner: Any, outer: Any, partners: dict[int, Any]) -> Iterator[str]:
+    """Traps inside one layer, given each base variable's partner by id."""
     for attribute in MUST_AGREE:
         found = getattr(inner, attribute, None), getattr(outer, attribute, None)
         ours, theirs = (tuple(v) if isinstance(v, list) else v for v in found)  # JSON makes lists of tuples
@@ -56,8 +59,8 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
     if sizes[0] != sizes[1] and (isinstance(inner, keras.layers.GroupNormalization) or inner.groups * outer.groups > 1):
         does = "normalises" if isinstance(inner, keras.layers.GroupNormalization) else "convolves"
         yield f"layer '{inner.path}' {does} groups of {sizes[0]} channels in the base and {sizes[1]} here"
-    grew = [tuple(v.shape) != tuple(w.shape) for v, w in zip(inner.weights, outer.weights)]
-    if not any(grew):
+    weights = [(v, partners[id(v)]) for v in inner.weights if id(v) in partners]
+    if all(tuple(v.shape) == tuple(w.shape) for v, w in weights):
         return
     if type(inner).__name__ in GATED and _width(inner) != _width(outer):
         yield f"layer '{inner.path}' keeps its gates side by side in one kernel, so a wider one holds them elsewhere"
@@ -65,12 +68,13 @@ def _within(inner: Any, outer: Any) -> Iterator[str]:
         ratios = [layer.num_query_heads / layer.num_key_value_heads for layer in (inner, outer)]
         if ratios[0] != ratios[1]:
             yield f"layer '{inner.path}' has {ratios[0]:g} query heads for each key head in the base and {ratios[1]:g}"
-    for ours, theirs in zip(inner.weights, outer.weights):
-        if _is_grid(ours) and tuple(ours.shape)[:-1] != tuple(theirs.shape)[:-1]:
+    own = {id(v) for v in own_variables(inner)}
+    for ours, theirs in weights:
+        if id(ours) in own and _is_grid(ours) and tuple(ours.shape)[:-1] != tuple(theirs.shape)[:-1]:
             shapes = f"{tuple(ours.shape)} in the base and {tuple(theirs.shape)} here"
             yield f"'{ours.path}' is a grid of positions, {shapes}"
-    outputs = [tuple(layer.weights[0].shape)[-1] for layer in (inner, outer)]
-    if "qkv" in inner.name and outputs[0] != outputs[1]:
+    first = weights[0]
+    if "qkv" in inner.name and len(first[0].shape) and first[0].shape[-1] != first[1].shape[-1]:
         yield f"layer '{inner.path}' keeps query, key and value side by side in one kernel"
 
 

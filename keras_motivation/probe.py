@@ -2,9 +2,10 @@
 
 It runs both models on random weights and random inputs, in a scope in which Keras changes nothing, so the models keep
 every value that they have. Fresh weights would not do: a deep net that was just initialised answers all inputs nearly
-alike, and then any map looks right.
+alike, and then any map looks right. They are compared layer by layer, and by what comes out in the end.
 """
 
+import copy
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ import numpy as np
 from keras import ops
 
 from keras_motivation import _keras
+from keras_motivation.layerwise import LEAST_VARIATION
 from keras_motivation.made_up import guesses, random_numbers, random_weight
 from keras_motivation.pair_trials import PairTrials
+from keras_motivation.torch_modules import kernels
+from keras_motivation.trial import Calls
 
-LEAST_VARIATION = 0.01
 MOST_DRAWS = 3  # of random weights: in a small net, a few of them may stop every signal
 DRAWS_IN_DOUBT = 4  # a map holds if it does in more than half of them
 
@@ -28,15 +31,18 @@ class Verdict:
 
     Attributes:
         nesting: "exact"; "up to layer norm" (exact once every layer norm over a widened axis looks at the base's
-            channels alone); "differs"; or "unknown" (nothing is proven: the models could not be run on made-up inputs,
-            the base's outputs hardly vary, or they are random).
-        error: Largest difference between both models' outputs, as a share of the base's variation.
+            channels alone); "differs"; or "unknown" (nothing is proven: the base's outputs hardly vary, they are
+            random, or the models cannot be looked into and differ by what may be rounding).
+        error: Largest difference, as a share of the base's variation: of what corresponding layers make of the same
+            inputs, or of both models' outputs.
         variation: How much the base's outputs vary across the inputs, as a share of their size.
+        layer: The base's first layer whose partner computes something else; "" if it is none of them.
     """
 
     nesting: str
     error: float
     variation: float
+    layer: str = ""
 
     @property
     def nested(self) -> bool:
@@ -66,7 +72,8 @@ class Probe:
         for _ in range(MOST_DRAWS):
             self.base_values = self._draw(weights_map.base)
             self.own_values = self._draw(weights_map.motivated)
-            self._try(guesses(weights_map.base, self.random) if x is None else [x])
+            self._others = iter(guesses(weights_map.base, self.random) if x is None else [x])
+            self._try(self._others)
             if self.variation >= LEAST_VARIATION:
                 break
 
@@ -86,9 +93,10 @@ class Probe:
 
     def _run_base(self, batch: Any) -> None:
         values = self.base_values | self._batch_statistics(batch)
-        self.expected = self._trials.base.outputs(values, batch)
         # Tensors, since each run of either model takes them again.
-        self.x, self.base_values = batch, {key: ops.convert_to_tensor(value) for key, value in values.items()}
+        values = {key: ops.convert_to_tensor(value) for key, value in values.items()}
+        self.expected, self._notes = self._trials.noted(values, batch)
+        self.x, self.base_values = batch, values
         sizes = [max(np.abs(o).max(), 1e-30) for o in self.expected]
         varied = [np.abs(o - o.mean(axis=0)).max() / size for o, size in zip(self.expected, sizes)]
         self.variation = float(np.nan_to_num(max(varied)))
@@ -96,29 +104,69 @@ class Probe:
         self.scales = [max(v, LEAST_VARIATION) * size for v, size in zip(varied, sizes)]
 
     def verdict(self) -> Verdict:
-        """Compares the models with the whole extension at zero; again with other weights if they agree but roughly."""
+        """Compares the models with the whole extension at zero; with other weights too if they agree but roughly."""
         first = self._compared()
-        if not first.nested or first.error <= self.precision.doubt:
+        if not self.precision.doubt < first.error <= self.precision.models:
             return first
         draws = [first]
         for seed in range(self._seed + 1, self._seed + DRAWS_IN_DOUBT):
             draws.append(Probe(self.map, self._given, seed, self._trials)._compared())
-            agree, differ = sum(v.nested for v in draws), sum(v.nesting == "differs" for v in draws)
+            agree, differ = sum(v.nested for v in draws), sum(not v.nested and v.error > 0 for v in draws)
             if agree > DRAWS_IN_DOUBT / 2 or differ >= DRAWS_IN_DOUBT / 2:
                 break  # more of them would not change it
-        known = [verdict for verdict in draws if verdict.nesting != "unknown"]
-        return sorted(known, key=lambda verdict: np.nan_to_num(verdict.error, nan=np.inf))[len(known) // 2]
+        known = [verdict for verdict in draws if not np.isnan(verdict.error)]
+        return sorted(known, key=lambda verdict: verdict.error)[len(known) // 2]
 
     def _compared(self) -> Verdict:
         if self.variation < LEAST_VARIATION:
             return Verdict("unknown", float("nan"), self.variation)
-        outputs = self._outputs(self._everything, restrict=False) if self._trials.restricted else self._silenced
-        nesting, error = "exact", self._largest(outputs, self.expected)
-        if self._trials.restricted and not error <= self.precision.models:
-            nesting, error = "up to layer norm", self._largest(self._silenced, self.expected)
-        if not error <= self.precision.models:
-            nesting = "unknown" if self._is_random() else "differs"
-        return Verdict(nesting, error, self.variation)
+        error, layer = self._layers_differ(self._trials.restricted)
+        if error <= self.precision.layer:
+            through_all = self._largest(self._silenced, self.expected)
+            error = error if through_all <= self.precision.models else through_all
+        if error <= self.precision.layer:
+            error, layer = max((error, layer), self._at_another_scale())
+        if error <= self.precision.layer:
+            return Verdict("up to layer norm" if self._trials.restricted else "exact", error, self.variation)
+        rounding = not self._trials.sites and error <= self.precision.models  # through all layers: it may be just that
+        unknown = rounding or self._is_random()
+        return Verdict("unknown" if unknown else "differs", error, self.variation, layer)
+
+    def _layers_differ(self, calls: Calls) -> tuple[float, str]:
+        """The largest difference of a layer, or of the outputs behind all of them; and the first layer that differs."""
+        outputs, errors = self._forced(calls)
+        own = self._largest(outputs, self.expected)
+        differ = sorted(number for (number, *_), error in errors.items() if not error <= self.precision.layer)
+        first = self._trials.sites[differ[0]].inner.path if differ else ""
+        return float(np.max([own, *np.nan_to_num(list(errors.values()), nan=np.inf)])), first
+
+    def _forced(self, calls: Calls) -> tuple[list[Any], dict[tuple[int, int, int], float]]:
+        trials = self._trials
+        while True:
+            try:
+                values = self._values(self._everything)
+                outputs, errors = trials.motivated.forced(values, self.x, self._notes, trials.sites, calls)
+                if unlike := {n for n, *_ in errors.keys() ^ self._notes.keys()}:
+                    trials.sites = tuple(site for n, site in enumerate(trials.sites) if n not in unlike)
+                else:
+                    return [self._part(o, e) for o, e in zip(outputs, self.expected)], errors
+            except Exception:
+                if not trials.sites:
+                    raise
+                trials.look_less_deep()
+            self._notes = trials.noted(self.base_values, self.x)[1]
+
+    def _at_another_scale(self) -> tuple[float, str]:
+        """The difference on larger or smaller inputs, if it is gross: these may be far from what the model is for."""
+        other = copy.copy(self)
+        other._assembled = {}
+        other.__dict__.pop("_silenced", None)
+        try:
+            other._run_base(next(self._others))
+            error, layer = other._layers_differ(self._trials.restricted)
+        except Exception:  # there is none, or the model does not take it
+            return 0.0, ""
+        return (error, layer) if self.precision.models < error < np.inf else (0.0, "")
 
     def is_silent(self, zeros: Mapping[int, Any]) -> bool:
         """Whether the extension has no effect if these parts of it are zero and the rest is random.
@@ -133,6 +181,8 @@ class Probe:
 
         Behind a ReLU they do not, for its gradient at zero is zero; nor if something else that is zero is in the way.
         """
+        if not variables:
+            return True
         found = self._trials.motivated.gradients(variables, self._values(zeros), self.x, self._trials.restricted)
         return all(g is not None and bool(np.any(g != 0)) for g in found)
 
@@ -156,17 +206,15 @@ class Probe:
         """The largest difference, `nan` if something is not finite."""
         return float(np.max([np.abs(a - b).max() / scale for a, b, scale in zip(outputs, expected, self.scales)]))
 
-    def _outputs(self, zeros: Mapping[int, Any], restrict: bool = True) -> list[Any]:
-        """The motivated model's outputs, as far as they are the base's.
+    def _outputs(self, zeros: Mapping[int, Any]) -> list[Any]:
+        """The motivated model's outputs, as far as they are the base's. Zeros are as in `is_silent`."""
+        outputs = self._trials.motivated.outputs(self._values(zeros), self.x, self._trials.restricted)
+        return [self._part(o, e) for o, e in zip(outputs, self.expected)]
 
-        Args:
-            zeros: As in `is_silent`.
-            restrict: Whether layer norms over a widened axis look at the base's channels alone.
-        """
-        calls = self._trials.restricted if restrict else ()
-        outputs = self._trials.motivated.outputs(self._values(zeros), self.x, calls)
-        # Features of a bare backbone grow with it; their first channels are the base's.
-        return [o[tuple(slice(0, size) for size in e.shape)] for o, e in zip(outputs, self.expected)]
+    @staticmethod
+    def _part(found: Any, expected: Any) -> Any:
+        """The base's part of an output: features of a bare backbone grow with it, and the first are the base's."""
+        return found[tuple(slice(0, size) for size in expected.shape)]
 
     def _values(self, zeros: Mapping[int, Any]) -> dict[int, Any]:
         """Values for all variables of both models."""
@@ -182,7 +230,7 @@ class Probe:
 
     def _assemble(self, variable: Any, mask: Any) -> Any:
         value = self.own_values[id(variable)]
-        value = ops.convert_to_tensor(np.where(mask, np.zeros_like(value), value), variable.dtype)
+        value = ops.convert_to_tensor(np.where(mask, np.zeros((), value.dtype), value), variable.dtype)
         found = self.map.partner(variable)
         if found is None:
             return value
@@ -194,7 +242,9 @@ class Probe:
         keeps = [v for v in model.variables if id(v) in buffers or _keras.is_seed(v)]
         kept = {id(v): ops.convert_to_numpy(v.value) for v in keeps}
         numbers = random_numbers(self.random)
-        return {id(v): random_weight(v, numbers) for v in model.variables if id(v) not in kept} | kept
+        first = {id(v) for v in kernels(model)}  # their first axis makes the output, where that of others is the last
+        drawn = {id(v): random_weight(v, numbers, id(v) in first) for v in model.variables if id(v) not in kept}
+        return drawn | kept
 
     def _batch_statistics(self, batch: Any) -> dict[int, np.ndarray]:
         """The moving statistics of the base's batch norms, each set to those of the inputs.

@@ -18,6 +18,7 @@ from keras_motivation.assembly import positions
 from keras_motivation.block_ends import find_block_ends, status
 from keras_motivation.matching import layers_with_weights, own_variables
 from keras_motivation.probe import Probe
+from keras_motivation.torch_modules import output_axis
 from keras_motivation.verification import warn
 
 Zeros = dict[int, Any]
@@ -117,6 +118,8 @@ def _output_axes(layer: Any, variable: Any) -> set[int] | None:
         return None
     if isinstance(layer, keras.layers.Embedding | keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
         return None
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        return {output_axis(layer, variable)}
     if isinstance(layer, keras.layers.EinsumDense) and variable.name == "kernel":
         kernel, output = layer.equation.split(",")[1].split("->")
         return {axis for axis, letter in enumerate(kernel) if letter in output}

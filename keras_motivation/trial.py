@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation._backend import fused, gradients
+from keras_motivation.layerwise import Notes, Site, forcing, noting
 
 Calls = Sequence[tuple[Any, Callable[..., Any]]]
 
@@ -21,12 +22,14 @@ class Trial:
     Args:
         model: A built model.
         linear: Whether softmax and sigmoid are left out where they make an output.
-        others: Variables of other models that take part.
+        other: Another model, whose variables and layers take part.
+        calls: What layers compute instead of their own `call` in each run.
     """
 
-    def __init__(self, model: Any, linear: bool, others: Sequence[Any] = ()) -> None:
-        self.model, self._linear = model, linear
-        self._all = list({id(v): v for v in [*model.variables, *others]}.values())
+    def __init__(self, model: Any, linear: bool, other: Any = None, calls: Calls = ()) -> None:
+        self.model, self._linear, self._calls = model, linear, calls
+        self._models = [model] if other is None else [model, other]
+        self._all = list({id(v): v for model in self._models for v in model.variables}.values())
         self._kwargs = {"training": False} if _keras.takes_training(model) else {}
         self._programs: dict[Any, Any] = {}
 
@@ -38,43 +41,70 @@ class Trial:
             x: A batch of inputs.
             calls: What layers compute instead of their own `call`.
         """
-        return [o.astype("float64") for o in self._run("outputs", values, x, tuple(calls))]
+        return _numbers(self._run("outputs", values, x, tuple(calls)))
+
+    def noted(self, values: Mapping[int, Any], x: Any, sites: tuple[Site, ...]) -> tuple[list[np.ndarray], Notes]:
+        """The model's outputs, and what the base's layers of the sites put out."""
+        outputs, notes = self._run("noted", values, x, sites)
+        return _numbers(outputs), notes
+
+    def forced(
+        self, values: Mapping[int, Any], x: Any, notes: Notes, sites: tuple[Site, ...], calls: Calls = ()
+    ) -> tuple[list[np.ndarray], dict[tuple[int, int, int], float]]:
+        """The outputs where layers pass on what their partners put out, and how far each was from that by itself."""
+        outputs, errors = self._run("forced", values, (x, notes), sites, tuple(calls))
+        numbers = ops.convert_to_numpy(ops.stack(list(errors.values()))) if errors else []
+        return _numbers(outputs), {key: float(number) for key, number in zip(errors, numbers)}
 
     def variables(self, chosen: list[Any], values: Mapping[int, Any], x: Any, calls: Calls = ()) -> list[np.ndarray]:
         """What a run makes of some variables; the rest as for `outputs`."""
-        return self._run("variables", values, x, tuple(calls), tuple(self._places(chosen)))
+        found = self._run("variables", values, x, tuple(calls), tuple(self._places(chosen)))
+        return [ops.convert_to_numpy(value) for value in found]
 
     def gradients(self, chosen: list[Any], values: Mapping[int, Any], x: Any, calls: Calls = ()) -> list[Any]:
         """Of a random weighted sum of the outputs, by some variables; None where none comes. Else as for `outputs`."""
-        return self._run("gradients", values, x, tuple(calls), tuple(self._places(chosen)))
+        found = self._run("gradients", values, x, tuple(calls), tuple(self._places(chosen)))
+        return [value if value is None else ops.convert_to_numpy(value) for value in found]
 
     def _places(self, chosen: list[Any]) -> list[int]:
         places = {id(v): i for i, v in enumerate(self._all)}
         return [places[id(v)] for v in chosen]
 
-    def _run(self, kind: str, values: Mapping[int, Any], x: Any, *details: Any) -> list[Any]:
+    def _run(self, kind: str, values: Mapping[int, Any], x: Any, *details: Any) -> Any:
         key = (kind, *details)
         if key not in self._programs:
             self._programs[key] = fused(functools.partial(getattr(self, f"_{kind}"), *details))
         tensors = [ops.convert_to_tensor(values[id(v)], v.dtype) for v in self._all]
         with np.errstate(all="ignore"):
-            return [
-                found if found is None else ops.convert_to_numpy(found) for found in self._programs[key](tensors, x)
-            ]
+            return self._programs[key](tensors, x)
 
-    def _forward(self, calls: Calls, values: list[Any], x: Any) -> tuple[list[Any], Any]:
-        """The outputs, and the scope that holds what else has come of it."""
+    def _forward(self, calls: Calls, values: list[Any], x: Any, around: Calls = ()) -> tuple[list[Any], Any]:
+        """The outputs, and the scope that holds what else has come of it. `around` wraps the calls of layers."""
         pairs = list(zip(self._all, values))
         with contextlib.ExitStack() as stack:
-            for layer, call in calls:
+            for model in self._models:
+                stack.enter_context(_keras.computing_plainly(model))
+            for layer, call in [*self._calls, *calls]:
                 stack.enter_context(_keras.called_as(layer, call))
             if self._linear:
                 stack.enter_context(_keras.linear_outputs(self.model))
+            for layer, wrapper in around:
+                stack.enter_context(_keras.called_as(layer, wrapper(layer.call)))
             scope = stack.enter_context(keras.StatelessScope(state_mapping=pairs, collect_losses=True))
             return keras.tree.flatten(self.model(x, **self._kwargs)), scope
 
     def _outputs(self, calls: Calls, values: list[Any], x: Any) -> list[Any]:
         return self._forward(calls, values, x)[0]
+
+    def _noted(self, sites: tuple[Site, ...], values: list[Any], x: Any) -> tuple[list[Any], Notes]:
+        notes: Notes = {}
+        return self._forward((), values, x, noting(sites, notes))[0], notes
+
+    def _forced(
+        self, sites: tuple[Site, ...], calls: Calls, values: list[Any], x: tuple[Any, Notes]
+    ) -> tuple[list[Any], Notes]:
+        errors: Notes = {}
+        return self._forward(calls, values, x[0], forcing(sites, x[1], errors))[0], errors
 
     def _variables(self, calls: Calls, places: list[int], values: list[Any], x: Any) -> list[Any]:
         scope = self._forward(calls, values, x)[1]
@@ -89,3 +119,7 @@ class Trial:
             return sum(ops.sum(ops.cast(o, "float32") * ops.convert_to_tensor(w)) for o, w in zip(found, weights))
 
         return gradients(total, [values[i] for i in places])
+
+
+def _numbers(outputs: list[Any]) -> list[np.ndarray]:
+    return [ops.convert_to_numpy(output).astype("float64") for output in outputs]

@@ -14,54 +14,78 @@ def verified(weights_map: Any) -> Verdict:
     """Runs the probe of a map that was found by names and shapes.
 
     Args:
-        weights_map: The `WeightsMap`.
+        weights_map: The `WeightsMap`, with a batch of the user's if there is one.
 
     Returns:
-        The `Verdict`; "unknown" if the probe could not be run.
+        The `Verdict`.
 
     Raises:
-        ValueError: If the map is wrong.
+        ValueError: If the map is wrong, or nothing can be shown.
 
     Warns:
-        UserWarning: If nesting is not shown.
+        UserWarning: If new layers stand in the way, so that nesting cannot be shown.
     """
-    pair = f"'{weights_map.base.name}' in '{weights_map.motivated.name}'"
-    unseen = f"Nesting of {pair} was checked by names and shapes only"
-    ask = "Call `verify` of the weights map with a batch of your data."
     try:
         verdict = weights_map.probe().verdict()
     except Exception as error:
-        warn(f"{unseen}, since the models do not run on made-up inputs ({type(error).__name__}: {error}). {ask}")
-        return Verdict("unknown", float("nan"), float("nan"))
+        problem = f"the models do not run on {_inputs(weights_map)} ({type(error).__name__}: {_short(error)})"
+        raise ValueError(_unproven(weights_map, problem)) from error
     if verdict.nested:
         return verdict
-    if verdict.nesting == "unknown" and verdict.variation >= LEAST_VARIATION:
-        warn(f"{unseen}, since the base's outputs are random even in inference mode.")
-        return verdict
     if verdict.nesting == "unknown":
-        warn(
-            f"{unseen}: the base's outputs vary by {verdict.variation:.1e} of their size across made-up inputs, which "
-            f"proves nothing. {ask}"
-        )
-        return verdict
+        raise ValueError(_unproven(weights_map, _why_unknown(weights_map, verdict)))
     new = _new_in_the_way(weights_map)
     if not new:
+        where = f" (first those of layer '{verdict.layer}')" if verdict.layer else ""
         problem = (
-            f"with the extension at zero, the outputs differ by {verdict.error:.2g} of their variation, though all "
-            "layers match or are only added: somewhere a widened tensor is reordered (flattened, joined, split into "
-            "gates or heads), layers of the same name compute something else, or one mixes all channels (a softmax "
-            "over them, a norm of its own kind). If it is the latter and you accept it, pass "
+            f"with the extension at zero, the outputs differ by {verdict.error:.2g} of their variation{where}, though "
+            "all layers match or are only added: somewhere a widened tensor is reordered (flattened, joined, split "
+            "into gates or heads), layers of the same name compute something else, or one mixes all channels (a "
+            "softmax over them, a norm of its own kind). If it is the latter and you accept it, pass "
             "`weights_map=WeightsMap.infer(base, motivated, check=False)`"
         )
         raise ValueError(refusal(weights_map.base, weights_map.motivated, [problem]))
     warn(
-        f"The extension of {pair} cannot be silenced: with all of it at zero, the outputs still differ by "
-        f"{verdict.error:.2g} of their variation. Either new layers ({', '.join(new[:4])}{', ...' if new[4:] else ''}) "
-        "stand in the way of what the base computes, without a residual connection around them or with a norm after "
-        "it; or the map is wrong, which cannot be told apart here. The pair trains, and its extension starts as it was "
-        "built."
+        f"The extension of '{weights_map.base.name}' in '{weights_map.motivated.name}' cannot be silenced: with all of "
+        f"it at zero, the outputs still differ by {verdict.error:.2g} of their variation. Either new layers "
+        f"({', '.join(new[:4])}{', ...' if new[4:] else ''}) stand in the way of what the base computes, without a "
+        "residual connection around them or with a norm after it; or the map is wrong, which cannot be told apart "
+        "here. The pair trains, and its extension starts as it was built."
     )
     return verdict
+
+
+def _short(error: Exception) -> str:
+    """An error's text without the values of tensors, which Keras adds."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:200]} ... {text[-100:]}"
+
+
+def _inputs(weights_map: Any) -> str:
+    return "made-up inputs" if weights_map.x is None else "the batch `x`"
+
+
+def _why_unknown(weights_map: Any, verdict: Verdict) -> str:
+    if verdict.variation < LEAST_VARIATION:
+        return (
+            f"the base's outputs vary by {verdict.variation:.1e} of their size across {_inputs(weights_map)}, which "
+            "proves nothing"
+        )
+    if verdict.error > weights_map.probe().precision.models:
+        return "the base's outputs are random even in inference mode"
+    return (
+        f"the outputs differ by {verdict.error:.2g} of their variation, which may be rounding or not: these models "
+        "cannot be compared layer by layer"
+    )
+
+
+def _unproven(weights_map: Any, problem: str) -> str:
+    data = "" if weights_map.x is not None else "Pass a batch of your data: `MotivatedModel(..., x=batch)`. "
+    return (
+        f"The weights of '{weights_map.base.name}' map into '{weights_map.motivated.name}' by names and shapes, but "
+        f"that the base is inside cannot be shown by numbers: {problem}. {data}If you know that it is, pass "
+        "`weights_map=WeightsMap.infer(base, motivated, check=False)`."
+    )
 
 
 def _new_in_the_way(weights_map: Any) -> list[str]:

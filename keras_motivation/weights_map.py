@@ -12,6 +12,7 @@ from keras_motivation import _keras, summaries
 from keras_motivation._backend import writer
 from keras_motivation.assembly import Index, Placement, positions
 from keras_motivation.entries import Entry, check_built, complete, misfit, refusal
+from keras_motivation.made_up import given
 from keras_motivation.matching import match_variables
 from keras_motivation.nesting import find_traps
 from keras_motivation.probe import Probe, Verdict
@@ -58,12 +59,19 @@ class WeightsMap:
         # Every variable of the motivated model with its partner, as each step needs it.
         self.layout = [(variable, self.partner(variable)) for variable in motivated.variables]
         self.verdict: Verdict | None = None  # of the probe, where `infer` ran it
+        self.x: Any = None  # a batch of the user's to run the probe on
         self._probe: Probe | None = None
         self._write = writer([(e.base, e.motivated, p) for e, p in zip(self.entries, self.placements)])
 
     @classmethod
     def infer(
-        cls, base: keras.Model, motivated: keras.Model, select: Select = "prefix", check: bool = True
+        cls,
+        base: keras.Model,
+        motivated: keras.Model,
+        select: Select = "prefix",
+        check: bool = True,
+        x: Any = None,
+        rename: Callable[[str], str] | None = None,
     ) -> "WeightsMap":
         """Finds the map by the names of layers and weights; each base weight becomes a slice of its partner.
 
@@ -80,19 +88,25 @@ class WeightsMap:
                 share the channels.
             check: Whether to look for what names and shapes cannot show: in the graph, for a widened tensor that is
                 flattened or joined before the next weight, gates or heads side by side in one kernel, other strides or
-                groups; and by numbers, with `verify`, which costs a few batches of both models.
+                groups; and by numbers, with `verify`, which costs a few batches of both models. `False` takes your
+                word for it.
+            x: A batch of your data, nested as the models' inputs, of at least 2 different samples: the check runs on
+                up to 16 of them, and so does the search for how the extension can start silent. `None` makes inputs up.
+            rename: Gives, for the name of a layer of the base, that of its partner in the motivated model, for names
+                that carry a width or a number: `lambda name: name.replace("linear_8", "linear_16")`. What it leaves as
+                it is is matched as usual.
 
         Returns:
             The `WeightsMap`.
 
         Raises:
             ValueError: If a base weight has no partner, a partner does not fit, or a prefix of it would be the wrong
-                slice; or if channels are to be selected and cannot be followed through the models. The error names the
-                variables and layers.
+                slice; if channels are to be selected and cannot be followed through the models; or if nothing can be
+                shown by numbers, because no inputs can be made up, say: then pass `x`, or `check=False`. The error
+                names the variables and layers. Also if `x` is no such batch.
 
         Warns:
-            UserWarning: If nesting cannot be shown by numbers: new layers cannot be silenced, or no inputs can be made
-                up.
+            UserWarning: If new layers cannot be silenced, so that nesting cannot be shown.
 
         Examples:
             >>> import keras
@@ -106,13 +120,14 @@ class WeightsMap:
         """
         check_built("base", base)
         check_built("motivated", motivated)
-        pairs, layers, problems = match_variables(base, motivated)
+        pairs, layers, problems = match_variables(base, motivated, rename)
         problems += [problem for pair in pairs if (problem := misfit(*pair))]
         if check and not problems:
-            problems = find_traps(layers)
+            problems = find_traps(layers, pairs)
         if problems:
             raise ValueError(refusal(base, motivated, problems))
         weights_map = cls(base, motivated, select_channels(pairs, base, motivated, select))
+        weights_map.use(x)
         if check:
             weights_map.verdict = verified(weights_map)
         return weights_map
@@ -132,7 +147,7 @@ class WeightsMap:
             silenced (new layers without a way around them, or layers that mix all channels).
 
         Raises:
-            ValueError: If `x` is `None` and the models' inputs cannot be made up.
+            ValueError: If `x` is `None` and the models' inputs cannot be made up, or `x` is no batch of them.
 
         Examples:
             >>> import keras
@@ -143,16 +158,25 @@ class WeightsMap:
             >>> km.WeightsMap.infer(mlp(8), mlp(16)).verify().nesting
             'exact'
         """
-        return Probe(self, x, seed).verdict()
+        return Probe(self, None if x is None else given(self.base, x), seed).verdict()
+
+    def use(self, x: Any) -> None:
+        """Takes a batch of the user's, in the place of made-up inputs, for whatever is tried from now on.
+
+        Args:
+            x: As in `infer`; `None` changes nothing.
+        """
+        if x is not None:
+            self.x, self._probe = given(self.base, x), None
 
     def probe(self) -> Probe:
-        """The probe on made-up inputs, kept for who asks again: it is as large as both models."""
-        self._probe = self._probe or Probe(self)
+        """The probe on the user's or made-up inputs, kept for who asks again: it is as large as both models."""
+        self._probe = self._probe or Probe(self, self.x)
         return self._probe
 
     def forget_probe(self) -> None:
         """Frees the probe's memory."""
-        self._probe = None
+        self.x = self._probe = None
 
     def copy_to_motivated(self) -> None:
         """Writes the base's weights into the motivated model's variables; the extension stays."""

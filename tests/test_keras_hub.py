@@ -194,3 +194,39 @@ def test_a_task_fits_without_tensorflow_and_grain():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT], capture_output=True, text=True, timeout=300)
     assert "alone: ImportError" in done.stdout, done.stderr[-2000:]
     assert "pair: [1.0]" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.filterwarnings("ignore:.*(unbuilt state|with a mask attached to it):UserWarning")  # KerasHub's own
+def test_a_deeper_stage_of_swin():
+    """Each stage is one layer, in which the further blocks stand before the one that reduces the resolution."""
+
+    def swin(*depths):
+        return hub.SwinTransformerBackbone((16, 16, 3), embed_dim=8, depths=depths, num_heads=(2, 2), window_size=2)
+
+    model = km.MotivatedModel(swin(2, 2), swin(4, 2))
+    assert model.weights_map.verdict.nesting == "exact"
+    assert model.extension == "silent"
+
+
+def test_segformer_by_other_names():
+    def segformer(width, heads):
+        encoder = hub.MiTBackbone(
+            image_shape=(32, 32, 3),
+            num_layers=2,
+            layerwise_num_heads=heads,
+            hidden_dims=[width, 2 * width],
+            layerwise_sr_ratios=[2, 1],
+            layerwise_strides=[4, 2],
+            layerwise_patch_sizes=[7, 3],
+            layerwise_depths=[1, 1],
+            max_drop_path_rate=0.1,
+        )
+        return hub.SegFormerBackbone(image_encoder=encoder, projection_filters=8)
+
+    def partner(name):
+        return {"linear_8": "linear_16", "linear_16": "linear_32"}.get(name, name)
+
+    base = segformer(8, [1, 2])
+    assert km.WeightsMap.infer(base, segformer(16, [2, 4]), rename=partner).verdict.nesting == "up to layer norm"
+    with pytest.raises(ValueError, match=r"first those of layer 'hierarchical_encoder_0_0/.*multihead_attention"):
+        km.WeightsMap.infer(base, segformer(16, [1, 2]), rename=partner)  # heads of another size

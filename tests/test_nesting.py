@@ -219,3 +219,55 @@ def test_resnet34_is_not_inside_resnet50():
 
     with pytest.raises(ValueError, match="a dimension of the base is larger"):
         km.WeightsMap.infer(resnet((3, 3), (8, 8)), resnet((1, 3, 1), (8, 8, 32)))
+
+
+class ReZero(layers.Layer):
+    """A block whose first weight is a scalar."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = self.add_weight(shape=(), name="alpha", initializer="zeros")
+        self.dense = layers.Dense(width, "relu", name="dense")
+
+    def call(self, x):
+        return x + self.alpha * self.dense(x)
+
+
+def test_a_scalar_may_be_the_first_weight_of_what_grows():
+    def net(width, blocks):
+        inputs = keras.Input((4,))
+        x = layers.Dense(width, name="embed")(inputs)
+        for i in range(blocks):
+            x = ReZero(width, name=f"block{i}")(x)
+        return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+    model = km.MotivatedModel(net(4, 1), net(6, 2))
+    assert model.weights_map.verdict.nesting == "exact"
+    assert model.extension == "silent"
+
+
+class Stage(layers.Layer):
+    """Blocks in one layer, each with a table of relative positions, and a projection behind them as in Swin."""
+
+    def __init__(self, blocks, side, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [Positions(side, 3, True, name=f"block{i}") for i in range(blocks)]
+        self.down = layers.Dense(4, name="down")
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.down(x)
+
+
+def test_a_deeper_stage_in_one_layer_is_no_other_grid():
+    """Its weights, one after the other, are not those of the base: further blocks stand before the projection."""
+
+    def net(blocks, side=4):
+        inputs = keras.Input((4, 4, 3))
+        x = Stage(blocks, side, name="stage")(inputs)
+        return keras.Model(inputs, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+    assert km.WeightsMap.infer(net(2), net(3)).verdict.nesting == "exact"
+    with pytest.raises(ValueError, match="grid of positions"):
+        km.WeightsMap.infer(net(2), net(3, 5))

@@ -60,7 +60,9 @@ def test_right_maps(base, motivated, nesting):
 
 def test_a_reordered_tensor_that_no_graph_shows_is_refused():
     models = built(Flattens(4)), built(Flattens(6))
-    with pytest.raises(ValueError, match=r"outputs differ by \d.* all layers match.*check=False"):
+    with pytest.raises(
+        ValueError, match=r"outputs differ by \d.* \(first those of layer '.*/h'\).* all layers match.*check=False"
+    ):
         km.MotivatedModel(*models)
     weights_map = km.WeightsMap.infer(*models, check=False)
     assert weights_map.verify().nesting == "differs"
@@ -121,10 +123,12 @@ def test_outputs_that_hardly_vary_prove_nothing():
         x = layers.Rescaling(1e-9)(layers.Dense(width, name="d")(inputs))
         return keras.Model(inputs, layers.Dense(2, name="head")(x))
 
-    with pytest.warns(UserWarning, match="vary by .* of their size across made-up inputs, which proves nothing"):
-        weights_map = km.WeightsMap.infer(blind(3), blind(5))
-    assert weights_map.verdict.nesting == "unknown"
-    assert not weights_map.verdict.nested
+    models = blind(3), blind(5)
+    with pytest.raises(ValueError, match=r"vary by .* across made-up inputs, which proves nothing\. Pass .*x=batch"):
+        km.WeightsMap.infer(*models)
+    verdict = km.WeightsMap.infer(*models, check=False).verify()
+    assert verdict.nesting == "unknown"
+    assert not verdict.nested
 
 
 class TakesPairs(keras.Model):
@@ -145,9 +149,13 @@ def test_inputs_of_the_users_own():
     models = TakesPairs(3), TakesPairs(5)
     for model in models:
         model(x)
-    with pytest.warns(UserWarning, match="checked by names and shapes only.*`verify`"):
-        weights_map = km.WeightsMap.infer(*models)
-    assert weights_map.verdict.nesting == "unknown"
+    with pytest.raises(ValueError, match=r"cannot be made up.*Pass .*`MotivatedModel\(\.\.\., x=batch\)`.*check=False"):
+        km.MotivatedModel(*models)
+    assert km.WeightsMap.infer(*models, x=x).verdict.nesting == "exact"
+    model = km.MotivatedModel(*models, x=x)
+    assert model.extension == "silent"
+    np.testing.assert_allclose(model.motivated.predict(x, verbose=0), model.base.predict(x, verbose=0), atol=1e-5)
+    weights_map = km.WeightsMap.infer(*models, check=False)
     assert weights_map.verify(x).nesting == "exact"
     with pytest.raises(ValueError, match=r"cannot be made up: .*Received: x=None"):
         weights_map.verify()
@@ -220,15 +228,33 @@ def test_a_wrong_map_is_refused_also_if_blocks_were_added():
         km.WeightsMap.infer(net(4, 1, "relu"), net(6, 2, "gelu"))
 
 
-def test_one_warning_at_the_users_line_if_inputs_cannot_be_made_up():
+def test_the_users_word_is_taken_and_the_extension_silenced_where_it_can_be():
     models = TakesPairs(3), TakesPairs(5)
-    x = {side: np.ones((2, 4), "float32") for side in ("left", "right")}
+    x = {side: np.random.default_rng(i).normal(size=(40, 4)) for i, side in enumerate(("left", "right"))}
     for model in models:
         model(x)
-    with pytest.warns(UserWarning, match="checked by names and shapes only") as caught:
-        model = km.MotivatedModel(*models)
+    with pytest.warns(UserWarning, match="not silent: .*cannot be made up") as caught:
+        model = km.MotivatedModel(*models, km.WeightsMap.infer(*models, check=False))
     assert [w.filename for w in caught if w.category is UserWarning] == [__file__]
     assert model.extension == "random"
+    assert km.MotivatedModel(*models, km.WeightsMap.infer(*models, check=False), x=x).extension == "silent"
+    assert km.MotivatedModel(*models, km.WeightsMap.infer(*models, check=False, x=x)).extension == "silent"
+
+
+NO_BATCH = {
+    "one sample": (np.zeros((1, 4)), r"at least 2 samples\. Received: arrays of \[1\] samples"),
+    "equal samples": (np.ones((20, 4)), "samples that differ.*the first 16 of `x` are equal"),
+    "sizes": ({"left": np.ones((2, 4)), "right": np.ones((3, 4))}, r"arrays of \[2, 3\] samples"),
+    "scalar": (3.0, "Argument `x` must be a batch of inputs"),
+    "a name": ("data.csv", "Argument `x` must be .*Received: x=<str>"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_BATCH)
+def test_what_is_no_batch(kind):
+    x, message = NO_BATCH[kind]
+    with pytest.raises(ValueError, match=message):
+        km.WeightsMap.infer(mlp(4, 1), mlp(6, 1), x=x)
 
 
 class Reads(keras.Model):
@@ -307,8 +333,10 @@ def test_random_outputs_prove_nothing():
         inputs = keras.Input((4,))
         return keras.Model(inputs, layers.Dense(2, name="head")(Noise(seed)(layers.Dense(width, name="d")(inputs))))
 
-    with pytest.warns(UserWarning, match="the base's outputs are random even in inference mode"):
-        assert km.WeightsMap.infer(noisy(3, 1), noisy(5, 2)).verdict.nesting == "unknown"
+    models = noisy(3, 1), noisy(5, 2)
+    with pytest.raises(ValueError, match="the base's outputs are random even in inference mode"):
+        km.WeightsMap.infer(*models)
+    assert km.WeightsMap.infer(*models, check=False).verify().nesting == "unknown"
 
 
 def made_of(inputs, *stack):

@@ -89,7 +89,7 @@ def test_every_pair_is_mapped_right_or_refused():
         said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
         seen["warned" if said else "accepted"] += 1
         if said:
-            assert in_the_way(spec) or not nests or "proves nothing" in said[0], said
+            assert in_the_way(spec) or not nests, said
         else:
             assert nests, f"accepted, though the outputs differ by {error}"
             assert_same_entries(entries_of(weights_map, inner, outer), intended)
@@ -106,7 +106,7 @@ def inferred(base, motivated):
     try:
         return km.WeightsMap.infer(base, motivated)
     except ValueError as refusal:
-        assert "do not map into" in str(refusal)  # noqa: PT017
+        assert "do not map into" in str(refusal) or "proves nothing" in str(refusal)  # noqa: PT017
         return None
 
 

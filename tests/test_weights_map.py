@@ -200,3 +200,44 @@ def test_other_refusals_name_the_variables():
     base, motivated = pair_of("both")
     with pytest.raises(ValueError, match="are the two swapped"):
         km.WeightsMap.infer(motivated, base)
+
+
+def named_by_width(widths):
+    """Layers whose names carry their widths, of which one model's first is the other's second."""
+    inputs = x = keras.Input((4,))
+    for width in widths:
+        x = layers.Dense(width, "relu", name=f"linear_{width}")(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def test_rename_finds_partners_whose_names_carry_a_width():
+    base, motivated = named_by_width((8, 16)), named_by_width((16, 32))
+
+    def doubled(name):
+        return f"linear_{2 * int(name[7:])}" if name.startswith("linear_") else name
+
+    with pytest.raises(
+        ValueError,
+        match=r"(?s)'linear_8' with 2 weights has no partner of that name.*rename=\.\.\.",
+    ):
+        km.WeightsMap.infer(base, motivated)
+    weights_map = km.WeightsMap.infer(base, motivated, rename=doubled)
+    assert weights_map.verdict.nesting == "exact"
+    assert ("linear_16/kernel", "linear_32/kernel") in paths(weights_map)
+    with pytest.raises(
+        ValueError, match=r"calls the partner of layer 'linear_8' 'linear_9', and there is none.*linear_16"
+    ):
+        km.WeightsMap.infer(base, motivated, rename=lambda name: name.replace("linear_8", "linear_9"))
+    with pytest.raises(TypeError, match=r"returns a layer's name for a layer's name\. Received: None for"):
+        km.WeightsMap.infer(base, motivated, rename={}.get)
+
+
+def test_rename_tells_apart_what_keras_numbered():
+    base, motivated = unnamed(3), unnamed(4, 2)
+    with pytest.raises(ValueError, match="which of them correspond cannot be known"):
+        km.WeightsMap.infer(base, motivated, check=False)
+    kinds = (layers.Conv2D, layers.BatchNormalization)
+    ours, theirs = ([layer.name for layer in m.layers if isinstance(layer, kinds)] for m in (base, motivated))
+    partners = dict(zip(ours, theirs))
+    weights_map = km.WeightsMap.infer(base, motivated, check=False, rename=lambda name: partners.get(name, name))
+    assert len(weights_map.entries) == len(base.weights)

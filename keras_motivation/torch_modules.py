@@ -1,0 +1,54 @@
+"""Modules of PyTorch in a Keras model (`TorchModuleWrapper`), whose weights lie otherwise than those of layers."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from keras_motivation import _keras
+
+
+def modules(model: Any) -> list[Any]:
+    """The wrapped modules in a model; none but under PyTorch."""
+    if keras.backend.backend() != "torch":
+        return []
+    return [layer for layer in _keras.all_layers(model) if isinstance(layer, keras.layers.TorchModuleWrapper)]
+
+
+def module_calls(model: Any) -> list[tuple[Any, Callable[..., Any]]]:
+    """Calls of wrapped modules, in inference mode, on the values that a `StatelessScope` gives their variables.
+
+    By itself a module runs on its own parameters, which the scope does not reach.
+    """
+    return [(layer, functools.partial(_call, layer.module, _variables(layer))) for layer in modules(model)]
+
+
+def output_axis(layer: Any, variable: Any) -> int:
+    """The axis of a module's kernel that makes output: the first, or of a transposed convolution the second."""
+    name = next(name for name, found in _variables(layer).items() if found is variable)
+    owner = layer.module.get_submodule(name.rpartition(".")[0])
+    return int(getattr(owner, "transposed", False))
+
+
+def kernels(model: Any) -> Iterator[Any]:
+    """The variables of wrapped modules."""
+    for layer in modules(model):
+        yield from layer.variables
+
+
+def _variables(layer: Any) -> dict[str, Any]:
+    """The Keras variable of each of a module's parameters, by the parameter's name."""
+    names = {id(parameter): name for name, parameter in layer.module.named_parameters()}
+    return {names[id(variable.value)]: variable for variable in layer.variables if id(variable.value) in names}
+
+
+def _call(module: Any, variables: dict[str, Any], *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+    from torch.func import functional_call
+
+    trains = module.training
+    module.eval()
+    try:
+        return functional_call(module, {name: v.value for name, v in variables.items()}, args, kwargs)
+    finally:
+        module.train(trains)
