@@ -10,7 +10,8 @@ import keras
 from keras_motivation import _keras, conditions, summaries
 from keras_motivation._backend import DISPATCHES, BackendStep
 from keras_motivation.accounting import Accounting
-from keras_motivation.checkpoints import Checkpoints
+from keras_motivation.base_view import BaseView
+from keras_motivation.checkpoints import NOT_HDF5, Checkpoints
 from keras_motivation.checks import (
     check_choice,
     check_constraints,
@@ -28,7 +29,11 @@ from keras_motivation.checks import (
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built
+from keras_motivation.hooks import check_hooks
+from keras_motivation.lost_writes import LostWrites
 from keras_motivation.metric_states import MetricStates
+from keras_motivation.missing_loss import is_given
+from keras_motivation.reports import Reports
 from keras_motivation.silence import silence
 from keras_motivation.step import CompiledPair, Step
 from keras_motivation.updates import UpdateWindow
@@ -36,7 +41,7 @@ from keras_motivation.weights_map import WeightsMap
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
+class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseView, keras.Model):
     """Trains a base model and, while training goes well, the larger motivated model that contains it.
 
     Ordinary batches train the base. When the motivation condition says so, the next batch trains the motivated model
@@ -61,8 +66,12 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         name: Name of the pair.
 
     Raises:
-        ValueError: If a model is not built, the two differ in inputs or outputs, or the weights do not map.
+        ValueError: If a model is not built, the two differ in inputs or outputs, the weights do not map, or a model has
+            a `train_step`, `test_step` or `compute_loss` of its own, which the pair would not call.
         TypeError: If an argument is of another type.
+
+    Warns:
+        UserWarning: If a model overrides other hooks that the pair does not call, such as `predict_step`.
 
     Source: paper, section 3.1 (the procedure) and 3.3 (the weights map).
 
@@ -98,6 +107,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         check_built("base", base)
         check_built("motivated", motivated)
         check_pair(base, motivated)
+        check_hooks((base, motivated), type(self), MotivatedModel)
         if weights_map is None:
             weights_map = WeightsMap.infer(base, motivated)
         if not isinstance(weights_map, WeightsMap):
@@ -117,7 +127,9 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         self._takes_training = [_keras.takes_training(model) for model in self._nested]
         # What a step shares with `losses` and `metrics`: plain namespaces, which Keras does not track as layers' state.
         self._running = types.SimpleNamespace(
-            losses=None, layer_metrics=[_keras.layer_metrics(model) for model in self._nested]
+            losses=None,
+            layer_metrics=[_keras.layer_metrics(model) for model in self._nested],
+            warned_of_training=False,
         )
         self._compiled_pair = CompiledPair()
         self.trained_examples = TrainedExamples(name="trained_examples")
@@ -129,6 +141,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         weights_map.copy_to_motivated()
         self.extension = "silent" if extension == "silent" and silence(weights_map) else "random"
         weights_map.forget_probe()
+        self._lost_writes = LostWrites(weights_map)
+        self._lost_writes.note(self.trained_examples.result())
 
     @property
     def base(self) -> keras.Model:
@@ -140,7 +154,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
     def motivated(self) -> keras.Model:
         """The motivated model, as it was passed in, brought up to date with the shared weights.
 
-        To change a shared weight, change it in `base`: what you write over it here is lost at the next look.
+        To change a shared weight, change it in `base`: what you write over it here is lost at the next look, with a
+        warning.
         """
         self.sync()
         return self._nested[-1]
@@ -181,8 +196,17 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         holds on to the motivated model and trains by `train_on_batch` needs to call it.
         """
         self.attach_state()
+        self._lost_writes.warn(self.trained_examples.result)
         for weights_map in self._maps:
             weights_map.copy_to_motivated()
+        self._lost_writes.note(self.trained_examples.result())
+
+    def replace_lost_writes(self) -> None:
+        """If somebody wrote over shared weights in the motivated model: warns, and brings the base's back at once."""
+        self.attach_state()
+        if self._lost_writes.warn(self.trained_examples.result):
+            self._lost_writes.forget()
+            self.sync()
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing to build: both models are built when they come in."""
@@ -190,12 +214,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The base's outputs."""
+        self.warn_if_trained_from_outside(training)
         return self._nested[0](inputs, **({"training": training} if self._takes_training[0] else {}))
-
-    @property
-    def output_names(self) -> list[str]:
-        """The base's output names, which dictionaries of losses and metrics refer to."""
-        return self._nested[0].output_names
 
     # ---- State: what the pair stores, in which order -------------------------------------------------------------
 
@@ -267,7 +287,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
 
         Args:
             optimizer: As in Keras.
-            loss: As in Keras.
+            loss: As in Keras. `None` for models whose layers add their losses (`add_loss`), or where a subclass of
+                `MotivatedModel` overrides `compute_loss`.
             *args: As in Keras: `loss_weights`, `metrics`, and so on.
             motivation: The motivation condition: an instance, a name ("loss_streak", "always", "never", or the
                 registered name of your own class), or a config. The same instance, or a name or config equal to the
@@ -308,10 +329,13 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         self._compiled_pair = CompiledPair(
             motivation=condition,
             share=keras.metrics.Mean(name="motivated"),
-            metric_states=MetricStates(lambda: _variables(super(MotivatedModel, self).metrics)),
+            metric_states=MetricStates(
+                lambda: _variables(super(MotivatedModel, self).metrics), lambda: _keras.directions(self)
+            ),
             evaluate=bool(evaluate_motivated),
             motivated_batch=weights,
             dispatch=dispatch,
+            has_loss=is_given(self),
         )
 
     def _same_or_new(self, motivation: Any) -> MotivationCondition:
@@ -338,6 +362,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Both models and the weights map."""
+        if _keras.writes_legacy_hdf5():  # by `keras.saving.save_model`; `save` refuses before the file is there
+            raise ValueError(NOT_HDF5.format("a file of that format"))
         return {
             "name": self.name,
             "base": keras.saving.serialize_keras_object(self.base),
@@ -375,10 +401,12 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
             batches of each epoch in [0, 1]; with validation data also `val_motivated_loss` and the like.
 
         Raises:
-            ValueError: If there are no data, or if what is trainable has changed since `compile`.
+            ValueError: If there are no data, if what is trainable has changed since `compile`, or if a model that is to
+                train has no loss: none was given to `compile`, and its layers add none.
         """
         check_current(self.weights_map)
-        with self._left_current(), self._data_of(*args, **kwargs):
+        self.replace_lost_writes()
+        with self._lost_writes.paused(), self._left_current(), self._data_of(*args, **kwargs):
             history = super().fit(*args, **kwargs)
         self.sync()
         return history
@@ -386,7 +414,24 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """As in Keras, which calls it in `fit` and `train_on_batch`."""
         self.check_trained()
+        self.replace_lost_writes()
+        self._lost_writes.forget()
         return super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """As in Keras, which calls it in `evaluate` and `test_on_batch`."""
+        self.replace_lost_writes()
+        return super().make_test_function(force)
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """As in Keras: of both models, each in the order of `weights`."""
+        super().set_weights(weights)
+        self._lost_writes.forget()  # of a widened weight, the part that the base stores may have been an old one
+
+    def set_state_tree(self, state_tree: Any) -> None:
+        """As in Keras."""
+        super().set_state_tree(state_tree)
+        self._lost_writes.forget()
 
     def check_trained(self) -> None:
         """Raises a `ValueError` if `trainable` has changed since `compile`, or differs between the models."""
