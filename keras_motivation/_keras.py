@@ -7,6 +7,7 @@ Keras changes one of them.
 import contextlib
 import inspect
 import re
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,8 +22,8 @@ def _metrics_list() -> Any:
     return MetricsList
 
 
-# A metric that holds others, in `metrics`. It is in these that `EarlyStopping` and the like look for the direction of what
-# they monitor under `mode="auto"`; Keras leaves no public way to tell them.
+# A metric that holds others, in `metrics`. `EarlyStopping` and the like look into these for the direction of what they
+# monitor under `mode="auto"`; Keras leaves no public way to tell them.
 MetricsList: Any = _metrics_list()
 
 
@@ -37,6 +38,14 @@ def directions(model: Any) -> dict[str, str]:
         if hasattr(metric, "_direction"):
             found[metric.name] = metric._direction
     return found
+
+
+def flatten_metrics_in_order(metrics: list[Any], logs: dict[str, Any]) -> Any:
+    """Results as the list, or the number, that a model with these metrics returns without `return_dict`.
+
+    Keras decides on the order in a method of the model, which asks it for nothing but its metrics.
+    """
+    return keras.Model._flatten_metrics_in_order(types.SimpleNamespace(metrics=metrics), logs)
 
 
 def own_loss_and_metrics(model: Any) -> list[Any]:

@@ -79,10 +79,11 @@ class LostWrites:
         lost = [entry.motivated.path for entry, base in marked if _lost(entry, base)]
         if lost:
             warnings.warn(
-                f"Shared weights of the motivated model '{self._name}' were written in that model, and are now replaced "
-                "by the base's, which stores them. To keep what you write there, call "
+                f"Shared weights of the motivated model '{self._name}' were written in that model, and are now "
+                "replaced by the base's, which stores them. To keep what you write there, call "
                 "`pair.weights_map.copy_to_base()` right after it, which changes the base too; to train or load that "
-                f"model apart, save it and use the loaded copy. Received: {lost[:5]}{' and others' if lost[5:] else ''}",
+                "model apart, save it and use the loaded copy. Received: "
+                f"{lost[:5]}{' and others' if lost[5:] else ''}",
                 stacklevel=4,
             )
         return bool(lost)

@@ -8,7 +8,7 @@ from keras_motivation.conditions import Always, Never
 
 
 def is_given(pair: Any) -> bool:
-    """Whether there is a loss beside what layers add: a loss that `compile` was given, or a `compute_loss` of one's own.
+    """Whether there is a loss beside what layers add: a loss that `compile` was given, or an own `compute_loss`.
 
     A loss of None for each of several outputs is none.
     """
@@ -50,8 +50,8 @@ def _message(pair: Any, level: int) -> str:
     compiled = [model.loss for model in models if getattr(model, "loss", None) is not None]
     return (
         f"Argument `loss` of the pair's `compile` must be given: '{models[level].name}', the "
-        f"{('base', 'motivated model')[level]}, has no loss to train on, and its layers add none by `add_loss`. A default "
-        "that a model's own `compile` sets, as tasks of KerasHub do, is not used: name that loss. "
+        f"{('base', 'motivated model')[level]}, has no loss to train on, and its layers add none by `add_loss`. A "
+        "default that a model's own `compile` sets, as tasks of KerasHub do, is not used: name that loss. "
         f"Received: loss={pair.loss!r}"
         + (f"; '{models[0].name}' by itself was compiled with loss={compiled[0]!r}" if compiled else "")
     )

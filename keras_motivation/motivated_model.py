@@ -129,6 +129,7 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
         self._running = types.SimpleNamespace(
             losses=None,
             layer_metrics=[_keras.layer_metrics(model) for model in self._nested],
+            evaluated=0,
             warned_of_training=False,
         )
         self._compiled_pair = CompiledPair()
@@ -256,11 +257,6 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
         """Keras's metrics, the share of motivated batches, and the motivated model's values of the former."""
         pair = self._compiled_pair
         return super().metrics + [m for m in (pair.share, pair.metric_states, pair.record) if m is not None]
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """As in Keras. Where layers of both models keep a metric of the same name, the base's stands."""
-        results = super().get_metrics_result()
-        return results | {m.name: m.result() for m in self._running.layer_metrics[0] if m.name in results}
 
     def attach_state(self) -> None:
         """On JAX, `fit` holds the state outside of the variables until the epoch's end; this puts it back.

@@ -145,7 +145,9 @@ class Step:
     def _evaluate_nested(self: Any, level: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
         _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
-        return evaluated(self.compute_metrics(x, y, y_pred, sample_weight))
+        with self._evaluating(level):
+            logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return evaluated(logs, self._names_of_other_layers(level))
 
     def clipped(self: Any, gradients: list[Any], variables: list[Any]) -> list[Any]:
         """The gradients, with those of widened weights clipped as one; see `clip_split_weights`."""

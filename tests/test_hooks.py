@@ -1,4 +1,4 @@
-"""Training hooks of a nested model's own, and models without any loss: refused, or named, before anything is trained."""
+"""Training hooks of a nested model's own, and models without any loss: refused, or named, before anything trains."""
 
 import keras
 import numpy as np
@@ -48,7 +48,7 @@ def test_a_pair_is_no_base():
 def test_other_hooks_are_named_with_what_to_do():
     cls = own(*(hook for hook in IGNORED if hook != "metrics"))
     cls.metrics = property(lambda self: [])
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="The pair does not call") as caught:
         km.MotivatedModel(net(4, cls, name="mine"), net(5))
     told = [str(w.message) for w in caught if "The pair does not call" in str(w.message)]
     for hook, advice in IGNORED.items():

@@ -41,23 +41,27 @@ def several(**kwargs):
     return lambda width, _: two_outputs(width), {"loss": losses, **kwargs}, (x, {"a": y, "b": y})
 
 
+def margin(y_true, y_pred):
+    return ops.max(y_pred, axis=-1) - ops.min(y_pred, axis=-1)
+
+
 CASES = {
-    "loss alone": one(),
-    "a metric": one(metrics=["accuracy"]),
-    "a dictionary": one(metrics=["accuracy", Range()]),
-    "weighted": one(metrics=["mae"], weighted_metrics=["accuracy"]),
-    "two outputs": several(metrics={"a": ["accuracy"], "b": [Range()]}),
-    "two losses": several(),
+    "loss alone": lambda: one(),
+    "a metric": lambda: one(metrics=["accuracy"]),
+    "a dictionary": lambda: one(metrics=["accuracy", Range()]),
+    "weighted": lambda: one(metrics=["accuracy", margin], weighted_metrics=["accuracy"]),
+    "two outputs": lambda: several(metrics={"a": ["accuracy"], "b": [Range()]}),
+    "two losses": lambda: several(),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_lists_hold_what_stocks_hold_and_dictionaries_more(case):
-    build, config, (x, y) = CASES[case]
+    (build, config, (x, y)), (_, own, _) = CASES[case](), CASES[case]()
     base, stock, motivated = build(4, 1), build(4, 1), build(6, 1)
     stock.set_weights(values(base))
     pair = km.MotivatedModel(base, motivated, extension="random")
-    stock.compile("sgd", run_eagerly=True, **config)
+    stock.compile("sgd", run_eagerly=True, **own)
     pair.compile("sgd", motivation="never", run_eagerly=True, **config)
     for method, kwargs in (
         ("train_on_batch", {}),
@@ -124,7 +128,7 @@ def test_layers_of_the_motivated_model_that_keep_a_metric_add_nothing_to_lists()
 def test_callbacks_know_the_direction_of_the_motivated_models_metrics(tmp_path):
     x, y = vectors()
     pair = km.MotivatedModel(*pair_of("both", mlp), extension="random")
-    pair.compile("sgd", crossentropy(), metrics=["accuracy"], weighted_metrics=["mae"], motivation="never")
+    pair.compile("sgd", crossentropy(), metrics=["accuracy"], weighted_metrics=[margin], motivation="never")
     watch = {
         name: keras.callbacks.EarlyStopping(f"val_{prefix}{name}")
         for prefix in ("", "motivated_")
@@ -132,10 +136,10 @@ def test_callbacks_know_the_direction_of_the_motivated_models_metrics(tmp_path):
     }
     best = keras.callbacks.ModelCheckpoint(tmp_path / "b.keras", "val_motivated_accuracy", save_best_only=True)
     slower = keras.callbacks.ReduceLROnPlateau("val_motivated_loss")
-    unknown = keras.callbacks.EarlyStopping("val_motivated_mae")
+    unknown = keras.callbacks.EarlyStopping("val_motivated_margin")
     pair.fit(x, y, verbose=0, validation_data=(x, y), callbacks=[*watch.values(), best, slower])
     assert watch["loss"].monitor_op is slower.monitor_op is ops.less
     assert watch["accuracy"].monitor_op is best.monitor_op is ops.greater
     assert (tmp_path / "b.keras").exists()
-    with pytest.raises(ValueError, match="Keras isn't able to automatically determine"):  # as for `val_mae`
+    with pytest.raises(ValueError, match="Keras isn't able to automatically determine"):  # as for `val_margin`
         pair.fit(x, y, verbose=0, validation_data=(x, y), callbacks=[unknown])
