@@ -16,26 +16,35 @@ def is_given(pair: Any) -> bool:
     return own or any(loss is not None for loss in keras.tree.flatten(pair.loss))
 
 
-def check_penalties(pair: Any, level: int, penalties: list[Any], x: Any) -> None:
+def check_penalties(pair: Any, level: int, penalties: list[Any], x: Any) -> bool:
     """Raises a `ValueError` if a nested model has nothing to train on; in the first step, before weights change.
 
-    For pairs without a loss beside what their layers add. The first step also asks the model that is not its own turn.
+    For pairs without a loss beside what their layers add. The first step also asks the model whose turn it is not.
 
     Args:
         pair: The pair.
         level: Position of the model that runs among the nested ones.
         penalties: What its layers have added.
         x: Inputs.
+
+    Returns:
+        Whether there is a loss. A model whose turn never comes, but which is a part of the graph, needs none.
     """
-    if not penalties:
-        raise ValueError(_message(pair, level))
-    if pair._compiled_pair.all_have_penalties:
-        return
     kinds = [flag for flag, other in ((False, Always), (True, Never)) if not isinstance(pair.motivation, other)]
-    for other in {other for kind in kinds for other, _ in pair.loss_terms(kind)} - {level}:
-        if not _adds_penalties(pair._nested[other], x, pair._takes_training[other]):
-            raise ValueError(_message(pair, other))
-    pair._compiled_pair.all_have_penalties = True
+    train = {level for kind in kinds for level, _ in pair.loss_terms(kind)}
+    if penalties and not pair._compiled_pair.all_have_penalties:
+        for other in train - {level}:
+            if not _adds_penalties(pair._nested[other], x, pair._takes_training[other]):
+                raise ValueError(_message(pair, other))
+        pair._compiled_pair.all_have_penalties = True
+    elif not penalties and level in train:
+        raise ValueError(_message(pair, level))
+    return bool(penalties)
+
+
+def nothing(y_pred: Any) -> Any:
+    """A loss of zero, with a gradient of zero."""
+    return sum(0.0 * keras.ops.sum(keras.ops.cast(part, keras.config.floatx())) for part in keras.tree.flatten(y_pred))
 
 
 def _adds_penalties(model: keras.Model, x: Any, takes_training: bool) -> bool:

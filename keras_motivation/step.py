@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.clipping import clip_split_weights
-from keras_motivation.missing_loss import check_penalties
+from keras_motivation.missing_loss import check_penalties, nothing
 from keras_motivation.reports import evaluated, prefixed
 
 
@@ -56,8 +56,9 @@ class Step:
     def _forward_and_loss(self: Any, level: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
         y_pred, self._running.losses = self._forward(level, x, training)
         try:
-            if training and not self._compiled_pair.has_loss:
-                check_penalties(self, level, self._running.losses, x)
+            needed = training and not self._compiled_pair.has_loss
+            if needed and not check_penalties(self, level, self._running.losses, x):
+                return nothing(y_pred), y_pred
             return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
         finally:
             self._running.losses = None

@@ -134,9 +134,8 @@ def test_several_outputs_without_a_loss():
     pair = km.MotivatedModel(model(3), model(4))
     pair.compile("sgd", loss=[None, None], motivation="never")
     x, _ = vectors()
-    # Keras tries the loss on symbols before the first step here, and says it itself where it says it at all.
-    said = r"must be given.*Received: loss=\[None, None\]" if keras.backend.backend() == "jax" else "No loss to compute"
-    with pytest.raises(ValueError, match=said):
+    # Under PyTorch, Keras tries the loss on symbols before the first step, and says it itself.
+    with pytest.raises(ValueError, match=r"must be given: .*\[None, None\]|No loss to compute"):
         pair.fit(x, [np.ones((32, 2))] * 2, verbose=0)
 
 

@@ -12,14 +12,18 @@ import keras_motivation as km
 LOST = r"Shared weights of the motivated model 'mlp_6_2' were written in that model.*copy_to_base.*Received: \['"
 
 
-@pytest.fixture(scope="module")
-def pair():
-    """A trained pair; the tests leave it in a state in which nothing is lost."""
+def trained():
     x, y = vectors()
     model = km.MotivatedModel(*pair_of("both", mlp), extension="random")
     model.compile("sgd", crossentropy(), motivation=Alternate())
     model.fit(x, y, batch_size=4, verbose=0)
     return model
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A trained pair; the tests leave it in a state in which nothing is lost."""
+    return trained()
 
 
 def in_step(pair):
@@ -144,7 +148,9 @@ def test_no_false_alarm_in_a_loop_of_ones_own(pair):
     in_step(pair)
 
 
-def test_looks_within_fit_say_nothing(pair):
+def test_looks_within_fit_say_nothing():
+    pair = trained()
+
     class Look(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             in_step(self.model)

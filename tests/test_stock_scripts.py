@@ -22,7 +22,7 @@ class Range(keras.metrics.Metric):
         self.high.assign(ops.maximum(self.high.value, ops.cast(ops.max(y_pred), self.high.dtype)))
 
     def result(self):
-        return {"low": self.low.value, "more": {"high": self.high.value}}
+        return {"low": self.low + 0.0, "more": {"high": self.high + 0.0}}
 
 
 def two_outputs(width):
