@@ -7,10 +7,67 @@ Keras changes one of them.
 import contextlib
 import inspect
 import re
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+
+
+def _metrics_list() -> Any:
+    try:
+        from keras.src.trainers.compile_utils import MetricsList
+    except ImportError:  # then callbacks need `mode` again, and no more than that
+        return keras.metrics.Metric
+    return MetricsList
+
+
+# A metric that holds others, in `metrics`. `EarlyStopping` and the like look into these for the direction of what they
+# monitor under `mode="auto"`; Keras leaves no public way to tell them.
+MetricsList: Any = _metrics_list()
+
+
+def directions(model: Any) -> dict[str, str]:
+    """By the name of each metric that was given to `compile`: "up" or "down", where Keras knows which is better.
+
+    There is no public name for it.
+    """
+    compiled = model._compile_metrics
+    found = {"loss": "down"}
+    for metric in compiled.metrics if compiled is not None else []:
+        if hasattr(metric, "_direction"):
+            found[metric.name] = metric._direction
+    return found
+
+
+def flatten_metrics_in_order(metrics: list[Any], logs: dict[str, Any]) -> Any:
+    """Results as the list, or the number, that a model with these metrics returns without `return_dict`.
+
+    Keras decides on the order in a method of the model, which asks it for nothing but its metrics.
+    """
+    return keras.Model._flatten_metrics_in_order(types.SimpleNamespace(metrics=metrics), logs)
+
+
+def own_loss_and_metrics(model: Any) -> list[Any]:
+    """The metrics of a compiled model without those of its layers, which `Model.metrics` holds too."""
+    return model._get_own_metrics()
+
+
+def is_part_of_a_call(layer: Any) -> bool:
+    """Whether the present call of `layer` is a part of another layer's or model's call. Keras notes it for itself.
+
+    Under JAX, models in training call their layers in a `StatelessScope`, and appear in no note.
+    """
+    from keras.src.backend import in_stateless_scope
+
+    return in_stateless_scope() or layer._get_call_context().entry_layer is not layer
+
+
+def writes_legacy_hdf5() -> bool:
+    """Whether Keras is writing a model's config into a file of the old format, `.h5`. It tells nobody else."""
+    from keras.src.legacy.saving import saving_options
+
+    return bool(saving_options.global_state.get_global_attribute("use_legacy_config", False))
 
 
 def direct_sublayers(layer: Any) -> list[Any]:

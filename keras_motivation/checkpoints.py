@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,19 @@ from keras_motivation.whole_files import is_local_file, may_write, whole_file
 # Warnings of Keras's optimizers and of our conditions, which keep their state where the file has none that fits.
 SKIPPED = r"Skipping variable loading for optimizer|The file holds no memory of the motivation condition"
 
+NOT_HDF5 = (
+    "Argument `filepath` must end in `.keras`: Keras's older format, HDF5, loads no pair again. (`save_weights` writes "
+    "`.weights.h5`.) Received: filepath={}"
+)
+OF_THE_BASE = (
+    "of the base alone, not of a pair. Load it by `pair.base.load_weights(...)`; the motivated model takes the shared "
+    "weights from there."
+)
+OF_THE_MOTIVATED = (
+    'of the motivated model alone, not of a pair. Load it before you make the pair, with `initialize="motivated"`; or '
+    "by `pair.motivated.load_weights(...)`, and then give the base its part by `pair.weights_map.copy_to_base()`."
+)
+
 
 class Checkpoints:
     """Mixin of `MotivatedModel`."""
@@ -26,7 +40,12 @@ class Checkpoints:
 
         Whoever is killed, or runs out of disk, leaves the former file whole. (Folders, `zipped=False`, and remote paths
         are written as Keras does.)
+
+        Raises:
+            ValueError: If `filepath` ends in `.h5` or `.hdf5`: that older format loads no pair again.
         """
+        if zipped is not False and str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(NOT_HDF5.format(repr(str(filepath))))
         if zipped is False or not is_local_file(filepath, ".keras"):
             super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)  # type: ignore[misc]
         elif may_write(filepath, overwrite):
@@ -54,12 +73,13 @@ class Checkpoints:
         """
         if skip_mismatch:
             super().load_weights(filepath, skip_mismatch=True, **kwargs)  # type: ignore[misc]
+            self._lost_writes.forget()
             return
         self.attach_state()
         self._build_optimizer()
-        self._of_weights_alone = False  # until `load_own_variables` has seen the file
+        self._of_weights_alone = self._of_a_pair = False  # until `load_own_variables` has seen the file
         window = keras.ops.copy(self.update_window.sum.value)
-        with _unchanged_by_errors(self), warnings.catch_warnings(record=True) as caught:
+        with self._explained(filepath), _unchanged_by_errors(self), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             super().load_weights(filepath, **kwargs)  # type: ignore[misc]
             skipped = [str(warning.message) for warning in caught if re.match(SKIPPED, str(warning.message))]
@@ -69,6 +89,20 @@ class Checkpoints:
             self.update_window.sum.assign(window)
         for warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+    @contextlib.contextmanager
+    def _explained(self: Any, filepath: Any) -> Iterator[None]:
+        """Says where a file belongs that does not load because it is of one of the models alone."""
+        try:
+            yield
+        except Exception as error:
+            if self._of_a_pair or not os.path.exists(filepath):
+                raise
+            self._lost_writes.forget()
+            base, motivated = (_loads(model, filepath) for model in self._nested)
+            if base or motivated:
+                raise ValueError(f"The file '{filepath}' is {OF_THE_BASE if base else OF_THE_MOTIVATED}") from error
+            raise
 
     def save_own_variables(self: Any, store: Any) -> None:
         """Writes what no layer does: random seeds, and what the pair is. Keras calls it first of all.
@@ -90,6 +124,7 @@ class Checkpoints:
         """
         if "pair" not in store.keys():  # noqa: SIM118 (Keras's stores are no dictionaries)
             return  # written by hand, or by another version: Keras compares shapes
+        self._of_a_pair = True
         self._build_optimizer()
         file = decode(store["pair"])
         if found := differences(describe(self), file):
@@ -119,6 +154,24 @@ def _unchanged_by_errors(pair: Any) -> Iterator[None]:
         for variable, value in zip(variables, kept):
             variable.assign(value)
         raise
+
+
+def _loads(model: Any, filepath: Any) -> bool:
+    """Whether a file of weights fits one model. Leaves it as it is."""
+    parts = [model, *([model.optimizer] if getattr(model, "optimizer", None) is not None else [])]
+    variables = [variable for part in parts for variable in part.variables]
+    kept = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(filepath)
+    except Exception:
+        return False
+    else:
+        return True
+    finally:
+        for variable, value in zip(variables, kept):
+            variable.assign(value)
 
 
 def _variables(pair: Any) -> list[Any]:

@@ -11,14 +11,10 @@ from keras_motivation.weights_map import WeightsMap
 
 # On a motivated batch: the weight of the base's loss, and of the motivated model's.
 MOTIVATED_BATCHES = {"alternate": (0.0, 1.0), "joint": (1.0, 1.0)}
-HOOKS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
 def check_pair(base: keras.Model, motivated: keras.Model) -> None:
-    """Raises a `ValueError` if the two models cannot stand in for each other, or share variables.
-
-    Warns if one has training hooks of its own, which the pair does not call.
-    """
+    """Raises a `ValueError` if the two models cannot stand in for each other, or share variables."""
     for what in ("inputs", "outputs"):
         ours, theirs = _specs(base, what), _specs(motivated, what)
         if ours is not None and theirs is not None and not _compatible(ours, theirs):
@@ -33,14 +29,6 @@ def check_pair(base: keras.Model, motivated: keras.Model) -> None:
             "Arguments `base` and `motivated` must not share variables: build each with layers of its own (clone a "
             f"shared preprocessing layer). Received two models with the same variable in both: {shared[:5]}"
         )
-    for model in (base, motivated):
-        own = [hook for hook in HOOKS if getattr(type(model), hook) is not getattr(keras.Model, hook)]
-        if own:
-            warnings.warn(
-                f"Model '{model.name}' overrides {', '.join(own)}, which the pair does not call. Override them in a "
-                "subclass of `MotivatedModel` instead.",
-                stacklevel=3,
-            )
 
 
 def check_constraints(weights_map: WeightsMap) -> None:

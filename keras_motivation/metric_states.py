@@ -8,8 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_motivation import _keras
+from keras_motivation.reports import PREFIX
 
-class MetricStates(keras.metrics.Metric):
+
+class MetricStates(_keras.MetricsList):
     """A shadow value for every variable of the given metrics.
 
     Within `swapped()`, the metrics hold the shadow values and whatever updates or reads them acts on those: `loss`,
@@ -18,13 +21,28 @@ class MetricStates(keras.metrics.Metric):
 
     Args:
         variables_fn: Returns the metric variables to shadow; called again as metrics get built.
+        directions_fn: Returns "up" or "down" for the names of the metrics whose direction is known, for `metrics`.
     """
 
-    def __init__(self, variables_fn: Callable[[], list[Any]], name: str = "motivated_metrics") -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        variables_fn: Callable[[], list[Any]],
+        directions_fn: Callable[[], dict[str, str]] = dict,
+        name: str = "motivated_metrics",
+    ) -> None:
+        keras.metrics.Metric.__init__(self, name=name)  # a `MetricsList` would want `metrics` now
         self._variables_fn = variables_fn
+        self._directions_fn = directions_fn
         # By id of the shadowed variable. In a namespace, for Keras would track a plain dictionary's variables as ours.
         self._shadows = types.SimpleNamespace(pairs={})
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The motivated model's metrics by name and direction, for callbacks that monitor `val_motivated_*`.
+
+        They are no metrics: all that is to be found in them is the direction that Keras looks for here.
+        """
+        return [types.SimpleNamespace(name=PREFIX + k, _direction=v) for k, v in self._directions_fn().items()]
 
     def build(self) -> None:
         """Adds the shadows of variables that appeared since the last call. Metrics are built lazily by Keras."""

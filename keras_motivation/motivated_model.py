@@ -11,7 +11,8 @@ import keras
 from keras_motivation import _keras, conditions, summaries
 from keras_motivation._backend import DISPATCHES, BackendStep
 from keras_motivation.accounting import Accounting
-from keras_motivation.checkpoints import Checkpoints
+from keras_motivation.base_view import BaseView
+from keras_motivation.checkpoints import NOT_HDF5, Checkpoints
 from keras_motivation.checks import (
     check_choice,
     check_constraints,
@@ -29,7 +30,11 @@ from keras_motivation.checks import (
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built
+from keras_motivation.hooks import check_hooks
+from keras_motivation.lost_writes import LostWrites
 from keras_motivation.metric_states import MetricStates
+from keras_motivation.missing_loss import is_given
+from keras_motivation.reports import Reports
 from keras_motivation.silence import silence
 from keras_motivation.step import CompiledPair, Step
 from keras_motivation.updates import UpdateWindow
@@ -38,7 +43,7 @@ from keras_motivation.weights_map import WeightsMap
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
+class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseView, keras.Model):
     """Trains a base model and, while training goes well, the larger motivated model that contains it.
 
     Ordinary batches train the base. When the motivation condition says so, the next batch trains the motivated model
@@ -65,9 +70,13 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
             the search for a silent start run on. `None` makes inputs up.
 
     Raises:
-        ValueError: If a model is not built, the two differ in inputs or outputs, the weights do not map, or nothing
-            shows that they do (see `WeightsMap.infer`).
+        ValueError: If a model is not built, the two differ in inputs or outputs, the weights do not map, nothing shows
+            that they do (see `WeightsMap.infer`), or a model has a `train_step`, `test_step` or `compute_loss` of its
+            own, which the pair would not call.
         TypeError: If an argument is of another type.
+
+    Warns:
+        UserWarning: If a model overrides other hooks that the pair does not call, such as `predict_step`.
 
     Source: paper, section 3.1 (the procedure) and 3.3 (the weights map).
 
@@ -104,6 +113,7 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         check_built("base", base)
         check_built("motivated", motivated)
         check_pair(base, motivated)
+        check_hooks((base, motivated), type(self), MotivatedModel)
         variables = [list(model.variables) for model in (base, motivated)]
         if weights_map is None:
             weights_map = WeightsMap.infer(base, motivated, x=x)
@@ -131,6 +141,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
             ran=set(),  # which nested models have run since the training function was made
             layer_metrics=[_keras.layer_metrics(model) for model in self._nested],
             variables=variables,
+            evaluated=0,
+            warned_of_training=False,
         )
         self._compiled_pair = CompiledPair()
         self.trained_examples = TrainedExamples(name="trained_examples")
@@ -143,6 +155,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         self.extension = "silent" if extension == "silent" and silence(weights_map) else "random"
         weights_map.forget_probe()
         self.check_variables()
+        self._lost_writes = LostWrites(weights_map)
+        self._lost_writes.note(self.trained_examples.result())
 
     @property
     def base(self) -> keras.Model:
@@ -154,7 +168,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
     def motivated(self) -> keras.Model:
         """The motivated model, as it was passed in, brought up to date with the shared weights.
 
-        To change a shared weight, change it in `base`: what you write over it here is lost at the next look.
+        To change a shared weight, change it in `base`: what you write over it here is lost at the next look, with a
+        warning.
         """
         self.sync()
         return self._nested[-1]
@@ -195,8 +210,17 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         holds on to the motivated model and trains by `train_on_batch` needs to call it.
         """
         self.attach_state()
+        self._lost_writes.warn(self.trained_examples.result)
         for weights_map in self._maps:
             weights_map.copy_to_motivated()
+        self._lost_writes.note(self.trained_examples.result())
+
+    def replace_lost_writes(self) -> None:
+        """If somebody wrote over shared weights in the motivated model: warns, and brings the base's back at once."""
+        self.attach_state()
+        if self._lost_writes.warn(self.trained_examples.result):
+            self._lost_writes.forget()
+            self.sync()
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing to build: both models are built when they come in."""
@@ -204,12 +228,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The base's outputs."""
+        self.warn_if_trained_from_outside(training)
         return self._nested[0](inputs, **({"training": training} if self._takes_training[0] else {}))
-
-    @property
-    def output_names(self) -> list[str]:
-        """The base's output names, which dictionaries of losses and metrics refer to."""
-        return self._nested[0].output_names
 
     # ---- State: what the pair stores, in which order -------------------------------------------------------------
 
@@ -251,11 +271,6 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         pair = self._compiled_pair
         return super().metrics + [m for m in (pair.share, pair.metric_states, pair.record) if m is not None]
 
-    def get_metrics_result(self) -> dict[str, Any]:
-        """As in Keras. Where layers of both models keep a metric of the same name, the base's stands."""
-        results = super().get_metrics_result()
-        return results | {m.name: m.result() for m in self._running.layer_metrics[0] if m.name in results}
-
     def attach_state(self) -> None:
         """On JAX, `fit` holds the state outside of the variables until the epoch's end; this puts it back.
 
@@ -281,7 +296,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
 
         Args:
             optimizer: As in Keras.
-            loss: As in Keras.
+            loss: As in Keras. `None` for models whose layers add their losses (`add_loss`), or where a subclass of
+                `MotivatedModel` overrides `compute_loss`.
             *args: As in Keras: `loss_weights`, `metrics`, and so on.
             motivation: The motivation condition: an instance, a name ("loss_streak", "always", "never", or the
                 registered name of your own class), or a config. The same instance, or a name or config equal to the
@@ -322,10 +338,13 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         self._compiled_pair = CompiledPair(
             motivation=condition,
             share=keras.metrics.Mean(name="motivated"),
-            metric_states=MetricStates(lambda: _variables(super(MotivatedModel, self).metrics)),
+            metric_states=MetricStates(
+                lambda: _variables(super(MotivatedModel, self).metrics), lambda: _keras.directions(self)
+            ),
             evaluate=bool(evaluate_motivated),
             motivated_batch=weights,
             dispatch=dispatch,
+            has_loss=is_given(self),
         )
 
     def _same_or_new(self, motivation: Any) -> MotivationCondition:
@@ -352,6 +371,8 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Both models and the weights map."""
+        if _keras.writes_legacy_hdf5():  # by `keras.saving.save_model`; `save` refuses before the file is there
+            raise ValueError(NOT_HDF5.format("a file of that format"))
         return {
             "name": self.name,
             "base": keras.saving.serialize_keras_object(self.base),
@@ -389,12 +410,15 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
             batches of each epoch in [0, 1]; with validation data also `val_motivated_loss` and the like.
 
         Raises:
-            ValueError: If there are no data, or if what is trainable has changed since `compile`.
+            ValueError: If there are no data, if what is trainable has changed since `compile`, or if a model that is to
+                train has no loss: none was given to `compile`, and its layers add none.
         """
         self.check_variables()
+        self.replace_lost_writes()
         arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         del arguments["self"]
         with (
+            self._lost_writes.paused(),
             self._left_current(),
             self._data_of(**arguments),
             kept_up(self, arguments.get("callbacks")) as callbacks,
@@ -412,7 +436,24 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         self.check_variables()
         self.check_trained()
         self._running.ran.clear()
+        self.replace_lost_writes()
+        self._lost_writes.forget()
         return super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """As in Keras, which calls it in `evaluate` and `test_on_batch`."""
+        self.replace_lost_writes()
+        return super().make_test_function(force)
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """As in Keras: of both models, each in the order of `weights`."""
+        super().set_weights(weights)
+        self._lost_writes.forget()  # of a widened weight, the part that the base stores may have been an old one
+
+    def set_state_tree(self, state_tree: Any) -> None:
+        """As in Keras."""
+        super().set_state_tree(state_tree)
+        self._lost_writes.forget()
 
     def check_trained(self) -> None:
         """Raises a `ValueError` if `trainable` has changed since `compile`, or differs between the models."""

@@ -9,9 +9,8 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.clipping import clip_split_weights
-
-# Log entries that say nothing about an evaluation.
-TRAINING_ONLY = ("motivated", "cost_to_base", "cost_to_motivated")
+from keras_motivation.missing_loss import check_penalties, nothing
+from keras_motivation.reports import evaluated, prefixed
 
 
 @dataclass
@@ -25,6 +24,8 @@ class CompiledPair:
     motivated_batch: tuple[float, float] = (0.0, 1.0)
     record: Any = None
     dispatch: str = "auto"
+    has_loss: bool = True  # beside what layers add
+    all_have_penalties: bool = False
 
 
 class Step:
@@ -58,6 +59,9 @@ class Step:
             self.check_variables()
             self._running.ran.add(level)
         try:
+            needed = training and not self._compiled_pair.has_loss
+            if needed and not check_penalties(self, level, self._running.losses, x):
+                return nothing(y_pred), y_pred
             return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
         finally:
             self._running.losses = None
@@ -155,15 +159,15 @@ class Step:
             self.metric_states.build()
             with self.metric_states.swapped():
                 motivated_logs = self._evaluate_nested(1, x, y, sample_weight)
-            logs |= {f"motivated_{name}": value for name, value in motivated_logs.items()}
+            logs |= prefixed(motivated_logs)
         return logs
 
     def _evaluate_nested(self: Any, level: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
         _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
-        logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        # Some metrics return their variable itself, which holds the other model's value after the next swap.
-        return {name: ops.copy(ops.convert_to_tensor(v)) for name, v in logs.items() if name not in TRAINING_ONLY}
+        with self._evaluating(level):
+            logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return evaluated(logs, self._names_of_other_layers(level))
 
     def clipped(self: Any, gradients: list[Any], variables: list[Any]) -> list[Any]:
         """The gradients, with those of widened weights clipped as one; see `clip_split_weights`."""

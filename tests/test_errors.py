@@ -82,17 +82,6 @@ def test_missing_compile(method):
         getattr(km.MotivatedModel(*pair()), method)(x, y)
 
 
-def test_missing_loss():
-    x, y = vectors()
-    model = km.MotivatedModel(*pair())
-    model.compile("sgd", motivation="always")
-    if keras.backend.backend() == "jax":  # Keras itself lets a model without loss train on nothing there
-        assert model.fit(x, y, verbose=0).history["loss"] == [0.0]
-        return
-    with pytest.raises(ValueError, match="No loss to compute"):
-        model.fit(x, y, verbose=0)
-
-
 def test_different_outputs_of_subclassed_models():
     class Net(keras.Model):
         def __init__(self, width, classes):
@@ -165,13 +154,3 @@ def test_norm_constraints_on_widened_weights():
     km.MotivatedModel(sequential(3, **norm), sequential(3, **norm))
     positive = {"kernel_constraint": "non_neg"}
     km.MotivatedModel(sequential(3, **positive), sequential(4, **positive))
-
-
-def test_hooks_of_a_nested_model_are_not_called_and_the_user_is_told():
-    class Own(keras.Sequential):
-        def compute_loss(self, *args, **kwargs):
-            raise AssertionError
-
-    body, head = keras.layers.Dense(3, name="body"), keras.layers.Dense(2, name="head")
-    with pytest.warns(UserWarning, match="'own' overrides compute_loss, which the pair does not call"):
-        km.MotivatedModel(Own([keras.Input((5,)), body, head], name="own"), sequential(4))

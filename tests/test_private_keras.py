@@ -154,3 +154,75 @@ def test_the_global_seed_is_what_unseeded_calls_draw_from():
     before = keras.ops.convert_to_numpy(_keras.global_seed().value).copy()
     keras.random.uniform((1,))
     assert (keras.ops.convert_to_numpy(_keras.global_seed().value) != before).any()
+
+
+def test_what_callbacks_ask_for_the_direction_of_a_metric():
+    """`MonitorCallback` looks at `metrics` of a `MetricsList`, for a `name` and a `_direction`."""
+    assert issubclass(_keras.MetricsList, keras.metrics.Metric)
+    assert _keras.MetricsList is not keras.metrics.Metric
+    model = mlp()
+    model.compile("sgd", crossentropy(), metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(k=2, name="top")])
+    x, y = vectors()
+    model.evaluate(x, y, verbose=0)
+    assert _keras.directions(model) == {"loss": "down", "accuracy": "up", "top": "up"}
+
+
+def test_results_as_a_list():
+    model = mlp()
+    model.compile("sgd", crossentropy(), metrics=["accuracy"])
+    x, y = vectors()
+    expected, logs = model.evaluate(x, y, verbose=0), model.evaluate(x, y, verbose=0, return_dict=True)
+    own = _keras.own_loss_and_metrics(model)
+    assert own == model.metrics
+    assert _keras.flatten_metrics_in_order(own, logs) == expected
+    assert _keras.flatten_metrics_in_order(own, {"loss": 1.0}) == 1.0
+    assert _keras.flatten_metrics_in_order(own, {"z": 2.0, "loss": 1.0, "a": 3.0}) == [1.0, 3.0, 2.0]
+
+
+def test_the_call_of_an_outer_model():
+    seen = []
+
+    class Inner(layers.Layer):
+        def call(self, x):
+            seen.append(_keras.is_part_of_a_call(self))
+            return x
+
+    class Outer(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = Inner()
+
+        def call(self, x):
+            return self.inner(x)
+
+    outer, ones = Outer(), keras.ops.ones((1, 2))
+    outer(ones)
+    seen.clear()  # the first call also builds
+    outer(ones)
+    outer.inner(ones)
+    outer.stateless_call([], [], ones)  # how models train under JAX
+    assert seen == [True, False, True]
+
+
+def test_the_old_file_format_is_told(tmp_path):
+    told = []
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(1)
+
+        def call(self, x):
+            return self.dense(x)
+
+        def get_config(self):
+            told.append(_keras.writes_legacy_hdf5())
+            return {}
+
+    model = Model()
+    model(keras.ops.ones((1, 2)))
+    model.save(tmp_path / "model.keras")
+    assert not any(told)
+    told.clear()
+    model.save(tmp_path / "model.h5")
+    assert any(told)

@@ -93,7 +93,7 @@ def test_an_overflow_on_a_motivated_batch_changes_nothing(accumulated):
 
     before = state()
     model.optimizer.dynamic_scale.assign(2.0**60)
-    loss = model.train_on_batch(x, y)[0]
+    loss = model.train_on_batch(x, y)
     assert np.isfinite(loss)  # it is the scaled gradients that overflow
     for v, now, then in zip((*trainables, *memory), state(), before):
         np.testing.assert_array_equal(now, then, err_msg=v.path)
@@ -118,7 +118,7 @@ def test_a_motivated_model_that_overflows_does_not_train_for_ever(accumulated):
     kernel.assign(keras.ops.where(np.arange(6) < 4, kernel.value, 6e4))  # beyond float16 in sums
     model.motivation.motivated.assign(True)
     before = values(model.base)
-    assert not np.isfinite(model.train_on_batch(x, y)[0])
+    assert not np.isfinite(model.train_on_batch(x, y))
     assert not bool(numpy(model.motivation.motivated))
     assert all(np.isfinite(numpy(v)).all() for v in model.base.trainable_variables)
     for _ in range(2):
