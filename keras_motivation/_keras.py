@@ -292,6 +292,12 @@ def outside_state(metrics: list[Any]) -> list[Any]:
     return [*found, global_seed()]
 
 
+def recurrent_states(model: Any) -> list[Any]:
+    """The states of `stateful=True` recurrent layers, which Keras lists among no layer's variables."""
+    found = [getattr(layer, "states", None) for layer in all_layers(model) if getattr(layer, "stateful", False)]
+    return [v for v in keras.tree.flatten(found) if isinstance(v, keras.Variable)]
+
+
 def global_seed() -> Any:
     """The state of the generator that unseeded calls of `keras.random` draw from, which has no public name."""
     from keras.src.random.seed_generator import global_seed_generator

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_motivation import _keras
-from keras_motivation._backend import fused, gradients
+from keras_motivation._backend import fused, gradients, holding
 from keras_motivation.layerwise import Notes, Site, forcing, noting
 
 Calls = Sequence[tuple[Any, Callable[..., Any]]]
@@ -78,8 +78,11 @@ class Trial:
         with np.errstate(all="ignore"):
             return self._programs[key](tensors, x)
 
-    def _forward(self, calls: Calls, values: list[Any], x: Any, around: Calls = ()) -> tuple[list[Any], Any]:
-        """The outputs, and the scope that holds what else has come of it. `around` wraps the calls of layers."""
+    @contextlib.contextmanager
+    def _forward(
+        self, calls: Calls, values: Sequence[Any], x: Any, around: Calls = ()
+    ) -> Iterator[tuple[list[Any], Any]]:
+        """Gives the outputs, and what holds all that has come of the run. `around` wraps the calls of layers."""
         pairs = list(zip(self._all, values))
         with contextlib.ExitStack() as stack:
             for model in self._models:
@@ -90,35 +93,39 @@ class Trial:
                 stack.enter_context(_keras.linear_outputs(self.model))
             for layer, wrapper in around:
                 stack.enter_context(_keras.called_as(layer, wrapper(layer.call)))
-            scope = stack.enter_context(keras.StatelessScope(state_mapping=pairs, collect_losses=True))
-            return keras.tree.flatten(self.model(x, **self._kwargs)), scope
+            scope = stack.enter_context(holding(pairs, self.model))
+            yield keras.tree.flatten(self.model(x, **self._kwargs)), scope
 
     def _outputs(self, calls: Calls, values: list[Any], x: Any) -> list[Any]:
-        return self._forward(calls, values, x)[0]
+        with self._forward(calls, values, x) as (outputs, _):
+            return outputs
 
     def _noted(self, sites: tuple[Site, ...], values: list[Any], x: Any) -> tuple[list[Any], Notes]:
         notes: Notes = {}
-        return self._forward((), values, x, noting(sites, notes))[0], notes
+        with self._forward((), values, x, noting(sites, notes)) as (outputs, _):
+            return outputs, notes
 
     def _forced(
         self, sites: tuple[Site, ...], calls: Calls, values: list[Any], x: tuple[Any, Notes]
     ) -> tuple[list[Any], Notes]:
         errors: Notes = {}
-        return self._forward(calls, values, x[0], forcing(sites, x[1], errors))[0], errors
+        with self._forward(calls, values, x[0], forcing(sites, x[1], errors)) as (outputs, _):
+            return outputs, errors
 
     def _variables(self, calls: Calls, places: list[int], values: list[Any], x: Any) -> list[Any]:
-        scope = self._forward(calls, values, x)[1]
-        return [ops.convert_to_tensor(scope.get_current_value(self._all[i])) for i in places]
+        with self._forward(calls, values, x) as (_, scope):
+            return [ops.copy(ops.convert_to_tensor(scope.get_current_value(self._all[i]))) for i in places]
 
     def _gradients(self, calls: Calls, places: list[int], values: list[Any], x: Any) -> list[Any]:
-        def total(chosen: list[Any]) -> Any:
+        @contextlib.contextmanager
+        def total(chosen: list[Any]) -> Iterator[Any]:
             moved = dict(enumerate(values)) | dict(zip(places, chosen))
-            found = self._forward(calls, [moved[i] for i in range(len(values))], x)[0]
-            random = np.random.default_rng(0)  # all weighted alike, outputs might cancel
-            weights = [random.standard_normal(tuple(o.shape), np.float32) for o in found]
-            return sum(ops.sum(ops.cast(o, "float32") * ops.convert_to_tensor(w)) for o, w in zip(found, weights))
+            with self._forward(calls, [moved[i] for i in range(len(values))], x) as (found, _):
+                random = np.random.default_rng(0)  # all weighted alike, outputs might cancel
+                weights = [random.standard_normal(tuple(o.shape), np.float32) for o in found]
+                yield sum(ops.sum(ops.cast(o, "float32") * ops.convert_to_tensor(w)) for o, w in zip(found, weights))
 
-        return gradients(total, [values[i] for i in places])
+        return gradients(total, [values[i] for i in places], [self._all[i] for i in places])
 
 
 def _numbers(outputs: list[Any]) -> list[np.ndarray]:

@@ -252,3 +252,22 @@ def place(model, variable, value):
     whole = numpy(partner)
     whole[tuple(slice(0, n) for n in variable.shape)] = value
     partner.assign(whole)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "counting"])
+def test_the_check_by_numbers_leaves_no_trace(kind):
+    """What a layer's own compiled function captures when it runs for the first time must be the variables."""
+    sizes = (4, 4) if kind in SAME_WIDTH or kind == "stateful simple rnn" else (4, 6)
+    models = [randomise(MODELS[kind](size), i) for i, size in enumerate(sizes)]
+    before = [states(model) for model in models]
+    pair = km.MotivatedModel(*models, extension="random")
+    assert pair.weights_map.verdict.nesting == "exact"
+    after = [states(model) for model in models]
+    for (path, old), (_, new) in zip(before[0], after[0], strict=True):
+        np.testing.assert_array_equal(new, old, err_msg=path)
+    for model in models:
+        stock = MODELS[kind](sizes[model is models[1]])
+        for v, w in zip(stock.variables, model.variables, strict=True):
+            v.assign(numpy(w))
+        x, _ = data(stock, 1)
+        np.testing.assert_allclose(*(ops.convert_to_numpy(m(x)) for m in (model, stock)), rtol=1e-6)

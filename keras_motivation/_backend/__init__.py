@@ -10,6 +10,7 @@ if keras.backend.backend() == "jax":
         fused,
         generators,
         gradients,
+        holding,
         placed,
         writer,
     )
@@ -21,6 +22,7 @@ elif keras.backend.backend() == "tensorflow":
         fused,
         generators,
         gradients,
+        holding,
         placed,
         writer,
     )
@@ -32,6 +34,7 @@ elif keras.backend.backend() == "torch":
         fused,
         generators,
         gradients,
+        holding,
         placed,
         writer,
     )
@@ -41,4 +44,4 @@ else:
         f"Received: KERAS_BACKEND={keras.backend.backend()!r}"
     )
 
-__all__ = ["DISPATCHES", "BackendStep", "compiled", "fused", "generators", "gradients", "placed", "writer"]
+__all__ = ["DISPATCHES", "BackendStep", "compiled", "fused", "generators", "gradients", "holding", "placed", "writer"]

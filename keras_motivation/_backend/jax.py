@@ -258,9 +258,19 @@ def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:
     return jax.lax.dynamic_update_slice(outer, inner, (0,) * len(slices))
 
 
-def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
-    """The gradients of a scalar function of a list of tensors, at `values`."""
+def gradients(running: Callable[[list[Any]], Any], values: list[Any], variables: list[Any]) -> list[Any]:
+    """The gradients of the scalar that a context of a list of tensors gives, at `values`, which `variables` have."""
+
+    def function(values: list[Any]) -> Any:
+        with running(values) as scalar:
+            return scalar
+
     return jax.grad(function)(values)
+
+
+def holding(pairs: list[tuple[Any, Any]], model: Any) -> Any:
+    """A context in which variables have the values that they are paired with, and a model's state changes but there."""
+    return keras.StatelessScope(state_mapping=pairs, collect_losses=True)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -276,12 +276,41 @@ def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:
     return inner
 
 
-def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
-    """The gradients of a scalar function of a list of tensors, at `values`; None where it does not depend on one."""
+def gradients(running: Callable[[list[Any]], Any], values: list[Any], variables: list[Any]) -> list[Any]:
+    """The gradients of the scalar that a context of a list of tensors gives, at `values`, which `variables` have; None
+    where it does not depend on one."""
+    own = [_keras.native_variable(variable) for variable in variables]
     with tf.GradientTape() as tape:
-        tape.watch(values)
-        result = function(values)
-    return [g if g is None else tf.convert_to_tensor(g) for g in tape.gradient(result, values)]
+        tape.watch(own)
+        with running(values) as scalar:  # layers may compute their result again for it
+            return [g if g is None else tf.convert_to_tensor(g) for g in tape.gradient(scalar, own)]
+
+
+class holding:  # noqa: N801 (a context manager)
+    """A context in which variables have the values that they are paired with, and a model's state changes but there.
+
+    They do have them: what a `tf.function` in a layer, traced here for the first time, takes for its weights must be the
+    variables.
+    """
+
+    def __init__(self, pairs: list[tuple[Any, Any]], model: Any) -> None:
+        self._pairs = pairs
+        metrics = [metric for layer in _keras.all_layers(model) for metric in layer.metrics]
+        self._changing = [v for v, _ in pairs] + _keras.outside_state(metrics) + _keras.recurrent_states(model)
+
+    def __enter__(self) -> "holding":
+        self._kept = [tf.identity(v.value) for v in self._changing]
+        for variable, value in self._pairs:
+            variable.assign(value)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for variable, value in zip(self._changing, self._kept):
+            variable.assign(value)
+
+    def get_current_value(self, variable: Any) -> Any:
+        """What the run has made of a variable so far."""
+        return tf.identity(variable.value)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -183,10 +183,17 @@ def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:
     return result
 
 
-def gradients(function: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
-    """The gradients of a scalar function of a list of tensors, at `values`; None where it does not depend on one."""
+def gradients(running: Callable[[list[Any]], Any], values: list[Any], variables: list[Any]) -> list[Any]:
+    """The gradients of the scalar that a context of a list of tensors gives, at `values`, which `variables` have; None
+    where it does not depend on one."""
     leaves = [value.detach().clone().requires_grad_() for value in values]
-    return list(torch.autograd.grad(function(leaves), leaves, allow_unused=True))
+    with running(leaves) as scalar:
+        return list(torch.autograd.grad(scalar, leaves, allow_unused=True)) if leaves else []
+
+
+def holding(pairs: list[tuple[Any, Any]], model: Any) -> Any:
+    """A context in which variables have the values that they are paired with, and a model's state changes but there."""
+    return keras.StatelessScope(state_mapping=pairs, collect_losses=True)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
