@@ -289,8 +289,7 @@ def gradients(running: Callable[[list[Any]], Any], values: list[Any], variables:
 class holding:  # noqa: N801 (a context manager)
     """A context in which variables have the values that they are paired with, and a model's state changes but there.
 
-    They do have them: what a `tf.function` in a layer, traced here for the first time, takes for its weights must be the
-    variables.
+    They do have them: what a `tf.function` in a layer, traced here for the first time, captures must be the variables.
     """
 
     def __init__(self, pairs: list[tuple[Any, Any]], model: Any) -> None:
