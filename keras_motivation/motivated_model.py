@@ -28,7 +28,9 @@ from keras_motivation.checks import (
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built
+from keras_motivation.extension_optimizer import bind_extension
 from keras_motivation.metric_states import MetricStates
+from keras_motivation.optimizer_parts import inner
 from keras_motivation.silence import silence
 from keras_motivation.step import CompiledPair, Step
 from keras_motivation.updates import UpdateWindow
@@ -220,6 +222,15 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         """Both models' weights, each logical weight once: `variables` without random seeds, memory and counts."""
         return self._stored("weights")
 
+    @property
+    def extension_variables(self) -> list[Any]:
+        """The variables that hold the extension's trained weights.
+
+        Of a widened weight, the variable has the motivated model's shape; the base's entries are stored in the base's.
+        """
+        trained = {id(v) for v in self._nested[0].trainable_variables}
+        return [v for v in self.trainable_variables if id(v) not in trained]
+
     def trained_variables(self, motivated: bool) -> list[Any]:
         """The variables that a batch updates: the first of `trainable_variables`; all if the motivated model trains."""
         largest = max(level for level, _ in self.loss_terms(motivated))
@@ -297,12 +308,15 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         check_distribution()
         optimizer = keras.optimizers.get(optimizer)
+        bind_extension(optimizer, self._nested[-1].variables)
         check_optimizer(optimizer, self.weights_map)
         check_current(self.weights_map)
         check_frozen_alike(self.weights_map)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
-        if optimizer is not getattr(self, "optimizer", None):  # a begun window is of the former one's gradients
+        if inner(optimizer) is not inner(
+            getattr(self, "optimizer", None)
+        ):  # a begun window is of the former one's gradients
             self.update_window.forget()
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = CompiledPair(

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_motivation.updates import accumulation_steps, batches_applied
+from keras_motivation.optimizer_parts import accumulation_steps
+from keras_motivation.updates import batches_applied
 
 DISPATCHES = ("graph",)  # where the model of a batch can be chosen
 
@@ -67,7 +68,7 @@ class BackendStep:
         gradients = tape.gradient(scaled_loss, [v.value for v in variables])
         applied = batches_applied(self.optimizer) if variables else None
         if variables:  # with all of them frozen there is nothing to update
-            self.optimizer.apply(self.clipped(gradients, variables), variables)
+            self.apply_gradients(gradients, variables, applied)
         # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
         self.decide(motivated, applied, loss, x)
         logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
