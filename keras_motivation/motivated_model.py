@@ -277,7 +277,9 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
         """Configures training as `keras.Model.compile` does, and the motivation.
 
         Args:
-            optimizer: As in Keras.
+            optimizer: As in Keras. Where a weight is widened, it must act on each entry by itself, as SGD, Adam, AdamW,
+                RMSprop and Lion do, and Adafactor, Lamb and Muon do not; in a pair that differs in depth only, any
+                serves. `ExtensionOptimizerMap` gives the extension one of its own.
             loss: As in Keras.
             *args: As in Keras: `loss_weights`, `metrics`, and so on.
             motivation: The motivation condition: an instance, a name ("loss_streak", "always", "never", or the
@@ -295,13 +297,15 @@ class MotivatedModel(BackendStep, Step, Accounting, Checkpoints, keras.Model):
 
         Raises:
             ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown, the optimizer accumulates
-                gradients and clips each weight's by its norm or has been built for other weights, a shared weight is
+                gradients and clips each weight's by its norm, looks at the norm or shape of a weight that is widened,
+                or has been built for other weights, a shared weight is
                 frozen in one of the models only, or a `keras.distribution` is set on another backend than JAX, where it
                 has no effect.
             TypeError: If `motivation` is of another type.
 
         Warns:
-            UserWarning: If the base, or both models, have no trainable weights.
+            UserWarning: If the base, or both models, have no trainable weights; or if an optimizer that is not Keras's
+                own cannot be copied to see whether it acts on each entry of a weight by itself.
         """
         condition = self._same_or_new(motivation)
         weights = loss_weights(motivated_batch)
