@@ -15,6 +15,7 @@ from keras_motivation.conditions import (
 )
 from keras_motivation.costs import TrainingCost
 from keras_motivation.entries import Entry
+from keras_motivation.extension_optimizer import ExtensionOptimizerMap
 from keras_motivation.flops import count_flops
 from keras_motivation.motivated_model import MotivatedModel
 from keras_motivation.recalibration import recalibrate_batch_norm
@@ -26,6 +27,7 @@ __all__ = [
     "BackupAndRestore",
     "Between",
     "Entry",
+    "ExtensionOptimizerMap",
     "LossStreak",
     "LossTrend",
     "MotivatedModel",

@@ -204,6 +204,44 @@ def optimized_variables(optimizer: Any) -> list[Any]:
     return optimizer._trainable_variables
 
 
+def stock_class(optimizer: Any) -> str | None:
+    """Name of an optimizer's class if it is Keras's own, else None. Under PyTorch, subclasses of the public ones."""
+    kind = type(optimizer)
+    return kind.__name__ if kind.__module__.startswith("keras.src.") else None
+
+
+def optimizer_map(optimizer: Any) -> Callable[[Any], Any]:
+    """What tells a `MultiOptimizer` which optimizer a variable gets: the user's callable or map, which it keeps."""
+    return optimizer._optimizer_map
+
+
+def update_steps(optimizer: Any) -> Callable[..., None]:
+    """The method `(gradients, variables, learning_rate)` by which an optimizer updates several variables.
+
+    Each backend has its own way from there to the public `update_step`, which PyTorch's do not come by at all.
+    """
+    return type(optimizer)._backend_update_step.__get__(optimizer)
+
+
+@contextlib.contextmanager
+def method_replaced(optimizer: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """While this lasts, the optimizer has `function` for a method.
+
+    Replicas of a `tf.distribute` strategy come by here in turns, so that one may leave before another does: neither
+    restores what it has found. Not by `setattr`, where optimizers look for variables to track.
+    """
+    vars(optimizer)[name] = function
+    try:
+        yield
+    finally:
+        vars(optimizer).pop(name, None)
+
+
+def momentum_product(optimizer: Any) -> Any:
+    """Variable of `Nadam`: the product of its momenta so far, which it keeps beside the count of its updates."""
+    return getattr(optimizer, "_u_product", None)
+
+
 def is_normalization(layer: Any) -> bool:
     """Whether `layer` holds constants of the data (`Normalization`), which are no weights to share."""
     return isinstance(layer, keras.layers.Normalization)

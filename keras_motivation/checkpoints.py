@@ -78,7 +78,7 @@ class Checkpoints:
         self.attach_state()
         self._build_optimizer()
         self._of_weights_alone = self._of_a_pair = False  # until `load_own_variables` has seen the file
-        window = keras.ops.copy(self.update_window.sum.value)
+        window = [keras.ops.copy(variable.value) for variable in self.update_window.variables]
         with self._explained(filepath), _unchanged_by_errors(self), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             super().load_weights(filepath, **kwargs)  # type: ignore[misc]
@@ -86,7 +86,8 @@ class Checkpoints:
             if skipped and not self._of_weights_alone:
                 raise ValueError(f"The file '{filepath}' does not fit the pair '{self.name}'. {' '.join(skipped)}")
         if self._of_weights_alone:  # the optimizer's window goes on
-            self.update_window.sum.assign(window)
+            for variable, value in zip(self.update_window.variables, window):
+                variable.assign(value)
         for warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 

@@ -1,5 +1,6 @@
 """Checks of what a user passes in, made before anything is built or trained."""
 
+import itertools
 import warnings
 from typing import Any
 
@@ -7,6 +8,8 @@ import keras
 
 from keras_motivation import _keras
 from keras_motivation.conditions import Always
+from keras_motivation.elementwise import acts_elementwise
+from keras_motivation.optimizer_parts import part_of
 from keras_motivation.weights_map import WeightsMap
 
 # On a motivated batch: the weight of the base's loss, and of the motivated model's.
@@ -165,15 +168,48 @@ def loss_weights(motivated_batch: Any) -> tuple[float, float]:
 
 
 def check_optimizer(optimizer: Any, weights_map: WeightsMap) -> None:
-    """Raises a `ValueError` for optimizers that clip accumulated gradients of weights that are stored in two pieces."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    steps, clipnorm = (getattr(inner, name, None) for name in ("gradient_accumulation_steps", "clipnorm"))
-    if steps and clipnorm and not all(placement.whole for placement in weights_map.placements):
+    """Raises a `ValueError` for optimizers that would treat a weight otherwise because it is stored in two pieces.
+
+    Warns of those of which it cannot be known.
+    """
+    pieces = [
+        (entry.base, entry.motivated)
+        for entry, placement in zip(weights_map.entries, weights_map.placements)
+        if not placement.whole and entry.base.trainable
+    ]
+    asked: list[Any] = []
+    for variable in itertools.chain(*pieces):
+        part = part_of(optimizer, variable)
+        if not any(part is other for other in asked):
+            asked.append(part)
+            _check_pieces(part)
+
+
+def _check_pieces(optimizer: Any) -> None:
+    steps, clipnorm = optimizer.gradient_accumulation_steps, optimizer.clipnorm
+    if steps and clipnorm:
         raise ValueError(
             "Argument `optimizer` must not both accumulate gradients and clip them by weight (`clipnorm`) in a pair "
             "whose motivated model is wider: such a weight is stored in two pieces, of whose accumulated gradients it "
             "would clip each by itself. Use `global_clipnorm` or `clipvalue`. Received: "
             f"gradient_accumulation_steps={steps}, clipnorm={clipnorm}"
+        )
+    elementwise = acts_elementwise(optimizer)
+    if elementwise is None:
+        warnings.warn(
+            f"The optimizer {type(optimizer).__name__} could not be tried on a weight that is stored in two pieces, as "
+            "those are that the motivated model widens. It trains them rightly if it acts on each entry of a weight by "
+            "itself (as SGD and Adam do), and not if it looks at the weight's norm or shape. For the trial, its "
+            "`get_config` and `from_config` must make a copy of it.",
+            stacklevel=4,
+        )
+    elif not elementwise:
+        raise ValueError(
+            "Argument `optimizer` must act on each entry of a weight by itself in a pair whose motivated model is "
+            f"wider: such a weight is stored in two pieces, and {type(optimizer).__name__} looks at the norm or shape "
+            "of each. Use SGD, Adam, AdamW, RMSprop, Lion or the like, at least for the widened weights (by "
+            "`keras.optimizers.MultiOptimizer`); or extend the depth only. Received: "
+            f"optimizer={type(optimizer).__name__} '{optimizer.name}'"
         )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_motivation import _keras
+from keras_motivation.optimizer_parts import parts
 from keras_motivation.weights_map import WeightsMap
 
 
@@ -17,7 +19,8 @@ def clip_split_weights(
     weight does; the optimizer's own clipping then finds nothing left to do.
 
     Args:
-        optimizer: The optimizer, perhaps in a `LossScaleOptimizer`. Without `clipnorm`, nothing happens.
+        optimizer: The optimizer, perhaps in a `LossScaleOptimizer`. Without `clipnorm`, nothing happens. Where the
+            pieces have optimizers of their own, in a `MultiOptimizer`, each has its limit for the norm of both.
         weights_map: Says which two variables make up a widened weight.
         gradients: Gradients of `variables`, still multiplied by the optimizer's loss scale; `None` is left alone.
         variables: The variables that the batch updates.
@@ -25,10 +28,10 @@ def clip_split_weights(
     Returns:
         The gradients in the same order.
     """
-    clipnorm = getattr(getattr(optimizer, "inner_optimizer", optimizer), "clipnorm", None)
-    if not clipnorm:
+    clipping = [part for part in parts(optimizer) if part.clipnorm]
+    if not clipping:
         return gradients
-    limit = optimizer.scale_loss(clipnorm)
+    limits = {id(v): part.clipnorm for part in clipping for v in _keras.optimized_variables(part)}
     positions = {id(variable): i for i, variable in enumerate(variables)}
     gradients = list(gradients)
     for entry, placement in zip(weights_map.entries, weights_map.placements):
@@ -36,7 +39,8 @@ def clip_split_weights(
         if placement.whole or len(pair) < 2 or any(gradients[i] is None for i in pair):
             continue
         norm = ops.sqrt(sum(ops.sum(ops.square(gradients[i])) for i in pair))
-        scale = ops.minimum(1.0, ops.cast(limit, norm.dtype) / ops.maximum(norm, keras.config.epsilon()))
         for i in pair:
-            gradients[i] = gradients[i] * scale
+            if limit := limits.get(id(variables[i])):
+                limit = ops.cast(optimizer.scale_loss(limit), norm.dtype)
+                gradients[i] = gradients[i] * ops.minimum(1.0, limit / ops.maximum(norm, keras.config.epsilon()))
     return gradients

@@ -90,9 +90,11 @@ def _variables(owner: Any) -> list[list[Any]]:
 
 
 def _class_name(thing: Any) -> str:
-    """With what it wraps, as `LossScaleOptimizer` and `Between` do."""
-    inner = getattr(thing, "inner_optimizer", getattr(thing, "condition", None))
-    return keras.saving.get_registered_name(type(thing)) + (f"({_class_name(inner)})" if inner is not None else "")
+    """With what it wraps, as `LossScaleOptimizer`, `MultiOptimizer` and `Between` do."""
+    wrapped = [getattr(thing, name, None) for name in ("inner_optimizer", "condition")]
+    wrapped += thing.optimizers if isinstance(thing, keras.optimizers.MultiOptimizer) else []
+    names = [_class_name(part) for part in wrapped if part is not None]
+    return keras.saving.get_registered_name(type(thing)) + (f"({', '.join(names)})" if names else "")
 
 
 def _different_variables(name: str, ours: list[Any], theirs: list[Any]) -> list[str]:

@@ -30,10 +30,12 @@ from keras_motivation.checks import (
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs import TrainedExamples
 from keras_motivation.entries import check_built
+from keras_motivation.extension_optimizer import bind_extension
 from keras_motivation.hooks import check_hooks
 from keras_motivation.lost_writes import LostWrites
 from keras_motivation.metric_states import MetricStates
 from keras_motivation.missing_loss import is_given
+from keras_motivation.optimizer_parts import inner
 from keras_motivation.reports import Reports
 from keras_motivation.silence import silence
 from keras_motivation.step import CompiledPair, Step
@@ -254,6 +256,15 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
         """Both models' weights, each logical weight once: `variables` without random seeds, memory and counts."""
         return self._stored("weights")
 
+    @property
+    def extension_variables(self) -> list[Any]:
+        """The variables that hold the extension's trained weights.
+
+        Of a widened weight, the variable has the motivated model's shape; the base's entries are stored in the base's.
+        """
+        trained = {id(v) for v in self._nested[0].trainable_variables}
+        return [v for v in self.trainable_variables if id(v) not in trained]
+
     def trained_variables(self, motivated: bool) -> list[Any]:
         """The variables that a batch updates: the first of `trainable_variables`; all if the motivated model trains."""
         largest = max(level for level, _ in self.loss_terms(motivated))
@@ -295,7 +306,9 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
         """Configures training as `keras.Model.compile` does, and the motivation.
 
         Args:
-            optimizer: As in Keras.
+            optimizer: As in Keras. Where a weight is widened, it must act on each entry by itself, as SGD, Adam, AdamW,
+                RMSprop and Lion do, and Adafactor, Lamb and Muon do not; in a pair that differs in depth only, any
+                serves. `ExtensionOptimizerMap` gives the extension one of its own.
             loss: As in Keras. `None` for models whose layers add their losses (`add_loss`), or where a subclass of
                 `MotivatedModel` overrides `compute_loss`.
             *args: As in Keras: `loss_weights`, `metrics`, and so on.
@@ -314,25 +327,30 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
 
         Raises:
             ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown, the optimizer accumulates
-                gradients and clips each weight's by its norm or has been built for other weights, a shared weight is
+                gradients and clips each weight's by its norm, looks at the norm or shape of a weight that is widened,
+                or has been built for other weights, a shared weight is
                 frozen in one of the models only, or a `keras.distribution` is set on another backend than JAX, where it
                 has no effect.
             TypeError: If `motivation` is of another type.
 
         Warns:
-            UserWarning: If the base, or both models, have no trainable weights.
+            UserWarning: If the base, or both models, have no trainable weights; or if an optimizer that is not Keras's
+                own cannot be copied to see whether it acts on each entry of a weight by itself.
         """
         condition = self._same_or_new(motivation)
         weights = loss_weights(motivated_batch)
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         check_distribution()
         optimizer = keras.optimizers.get(optimizer)
+        bind_extension(optimizer, self._nested[-1].variables)
         check_optimizer(optimizer, self.weights_map)
         self.check_variables()
         check_frozen_alike(self.weights_map)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
-        if optimizer is not getattr(self, "optimizer", None):  # a begun window is of the former one's gradients
+        if inner(optimizer) is not inner(
+            getattr(self, "optimizer", None)
+        ):  # a begun window is of the former one's gradients
             self.update_window.forget()
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = CompiledPair(

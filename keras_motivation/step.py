@@ -1,6 +1,7 @@
 """What a batch computes, the same on every backend: which models run, on which weights, and what is recorded."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,9 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.clipping import clip_split_weights
+from keras_motivation.late_start import counting_apart
 from keras_motivation.missing_loss import check_penalties, nothing
+from keras_motivation.optimizer_parts import taking_subsets
 from keras_motivation.reports import evaluated, prefixed
 
 
@@ -172,6 +175,35 @@ class Step:
     def clipped(self: Any, gradients: list[Any], variables: list[Any]) -> list[Any]:
         """The gradients, with those of widened weights clipped as one; see `clip_split_weights`."""
         return clip_split_weights(self.optimizer, self.weights_map, gradients, variables)
+
+    def late_variables(self: Any, variables: list[Any]) -> list[Any]:
+        """Those of the variables that a batch updates which take part in motivated batches only."""
+        return variables[len(self.trained_variables(False)) :]
+
+    @contextlib.contextmanager
+    def optimizing(self: Any, late: list[Any], count: Any) -> Iterator[None]:
+        """While this lasts, the optimizer takes what a batch has for it.
+
+        Args:
+            late: What `late_variables` gives of the batch's.
+            count: The value of `update_window.extension_batches`.
+        """
+        with taking_subsets(self.optimizer), counting_apart(self.optimizer, late, count):
+            yield
+
+    def apply_gradients(self: Any, gradients: list[Any], variables: list[Any], applied: Any) -> None:
+        """Updates variables, where the optimizer does so in place.
+
+        Args:
+            gradients: Gradients of the variables.
+            variables: Those that the batch updates.
+            applied: What `updates.batches_applied` is before.
+        """
+        late, window = self.late_variables(variables), self.update_window
+        with self.optimizing(late, ops.convert_to_tensor(window.extension_batches.value)):
+            self.optimizer.apply(self.clipped(gradients, variables), variables)
+        if late:
+            window.count_extension(self.optimizer, applied)
 
 
 def _batch_size(x: Any) -> Any:

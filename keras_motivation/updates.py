@@ -1,4 +1,4 @@
-"""Which losses the condition hears: those of batches that updated weights, the mean of each window of accumulation."""
+"""Which batches made updates: what the condition hears (their losses), and how many the extension took part in."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_motivation import _keras
+from keras_motivation.optimizer_parts import accumulation_steps, inner
 
 
 class UpdateWindow(keras.layers.Layer):
@@ -15,6 +16,8 @@ class UpdateWindow(keras.layers.Layer):
     loss scaling leaves out a batch whose gradients overflow. The condition decides once an update, by the mean loss of
     the batches in it: which model trains must not change while gradients of one are gathered, or they would be lost in
     the other, and a batch that was left out says nothing; unless its loss was no number, which ends motivation.
+
+    Beside it, the batches in whose updates the extension has taken part: see `late_start`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -22,11 +25,35 @@ class UpdateWindow(keras.layers.Layer):
         self.sum = self.add_weight(
             shape=(), initializer="zeros", dtype=keras.config.floatx(), trainable=False, autocast=False, name="sum"
         )
+        self.extension_batches = self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="int32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name="extension_batches",
+        )
         self.built = True  # else Keras would build the whole pair anew, by a symbolic run, at the start of every `fit`
 
     def forget(self) -> None:
-        """Begins a new window."""
-        self.sum.assign(ops.zeros_like(self.sum.value))
+        """Begins with another optimizer, which knows nothing of the updates so far."""
+        for variable in self.variables:
+            variable.assign(ops.zeros_like(variable.value))
+
+    def count_extension(self, optimizer: Any, before: Any) -> None:
+        """Counts a batch that has trained the extension, after its update; in whole windows of accumulation.
+
+        Args:
+            optimizer: The optimizer.
+            before: What `batches_applied` of it was before.
+        """
+        batches = 1
+        if before is not None:
+            window, after = accumulation_steps(optimizer), batches_applied(optimizer)
+            complete = ops.logical_and(after > before, ops.equal(after % window, 0))
+            batches = ops.cast(complete, "int32") * window
+        self.extension_batches.assign(self.extension_batches.value + batches)
 
     def observe(self, condition: Any, loss: Any, optimizer: Any, before: Any) -> None:
         """Lets the condition hear of a batch, in the training step.
@@ -59,13 +86,6 @@ class UpdateWindow(keras.layers.Layer):
 
 def batches_applied(optimizer: Any) -> Any:
     """How many batches' gradients the optimizer has taken, or `None` if each updates the weights, always."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if inner is optimizer and accumulation_steps(optimizer) == 1:
+    if inner(optimizer) is optimizer and accumulation_steps(optimizer) == 1:
         return None
-    return ops.copy(_keras.optimizer_steps(inner).value)
-
-
-def accumulation_steps(optimizer: Any) -> int:
-    """How many batches' gradients an optimizer gathers for one update."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return getattr(inner, "gradient_accumulation_steps", None) or 1
+    return ops.copy(_keras.optimizer_steps(inner(optimizer)).value)

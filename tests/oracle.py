@@ -77,6 +77,7 @@ class LiteralProcedure:
         self.pairs = pairs
         for model in (base, motivated):
             model.optimizer.build(model.trainable_variables)
+        self.own_counts = values(v for v in motivated.optimizer.variables if v.shape == ())
         self.copy_in()
         if statistics == "private":  # from now on, each model keeps its own buffers
             self.pairs = [(weight, partner) for weight, partner in self.pairs if weight.trainable]
@@ -88,7 +89,7 @@ class LiteralProcedure:
         for x, y in batches:
             if motivated:
                 self.copy_in()
-                loss = float(self.motivated.train_on_batch(x, y))
+                loss = self._train_motivated(x, y)
                 self.copy_out()
             else:
                 loss = float(self.base.train_on_batch(x, y))
@@ -97,6 +98,29 @@ class LiteralProcedure:
             motivated = self.rule.send(loss)
         self.copy_in()
         return losses, flags
+
+    def _train_motivated(self, x, y):
+        """Adam and its kin update the extension by its own count: so by a second training on the same batch."""
+        optimizer = self.motivated.optimizer
+        state = [*self.motivated.variables, *optimizer.variables]
+        before = values(state)
+        loss = float(self.motivated.train_on_batch(x, y))
+        if not any(name in type(optimizer).__name__ for name in ("Adam", "Nadam")):
+            return loss
+        mapped = [outer for _, outer in self.pairs]
+        counts = [v for v in optimizer.variables if v.shape == ()]
+        after = values(mapped), values(counts)
+        assign(state, before)
+        assign(counts, self.own_counts)
+        self.motivated.train_on_batch(x, y)
+        self.own_counts = values(counts)
+        for (inner, outer), value in zip(self.pairs, after[0]):
+            part = tuple(slice(0, n) for n in inner.shape)
+            whole = values([outer])[0]
+            whole[part] = value[part]
+            outer.assign(whole)
+        assign(counts, after[1])
+        return loss
 
     def copy_in(self):
         for inner, outer in self._all_pairs():
@@ -120,6 +144,15 @@ class LiteralProcedure:
                 if id(inner) in positions[0]:
                     yield inner_slots[positions[0][id(inner)]], outer_slots[positions[1][id(outer)]]
         yield from zip(*([v for v in o.variables if v.shape == ()] for o in optimizers), strict=True)
+
+
+def values(variables):
+    return [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]
+
+
+def assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def slots(optimizer):

@@ -43,6 +43,8 @@ def pair(norm=False, **kwargs):
         base, motivated = pair_of("both", lambda *sizes: mlp(*sizes, norm=norm))
         model = km.MotivatedModel(base, motivated, extension="random")
         settings = {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "motivation": km.LossStreak(1), **kwargs}
+        if callable(settings["optimizer"]):  # to be made in the scope
+            settings["optimizer"] = settings["optimizer"]()
         model.compile(loss=crossentropy(), metrics=["accuracy"], **settings)
     return model
 
@@ -108,12 +110,18 @@ def refusal(layer):
     return ["trained", False]
 
 
+def late_adams():
+    adams = keras.optimizers.Adam(0.01), keras.optimizers.AdamW(0.02)
+    return keras.optimizers.MultiOptimizer(km.ExtensionOptimizerMap(*adams))
+
+
 def mirrored():
     model, report = fitted()
     report["weights"] = state(model)
     model.save(path := os.path.join(sys.argv[2], f"{role}.keras"))
     report["saved"] = [np.asarray(v, "float64").tolist() for v in values(keras.saving.load_model(path, compile=False))]
     _, report["joint"] = fitted(motivated_batch="joint")
+    _, report["late"] = fitted(epochs=1, optimizer=late_adams)
     if role == "one":
         return report
     keras.config.set_dtype_policy("mixed_float16")

@@ -59,7 +59,7 @@ def assert_alike(found, expected):
         np.testing.assert_allclose(found["logs"][name], values, rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("part", [None, "joint"])
+@pytest.mark.parametrize("part", [None, "joint", "late"])
 def test_mirrored_replicas_are_one_device(replicas, folder, part):
     expected = on_one_device(folder)
     assert_alike(replicas[part] if part else replicas, expected[part] if part else expected)

@@ -228,3 +228,40 @@ def test_the_old_file_format_is_told(tmp_path):
     told.clear()
     model.save(tmp_path / "model.h5")
     assert any(told)
+
+
+def test_optimizers_of_keras_are_recognised():
+    class Own(keras.optimizers.SGD):
+        pass
+
+    assert _keras.stock_class(keras.optimizers.AdamW()) == "AdamW"
+    assert _keras.stock_class(keras.optimizers.Muon()) == "Muon"
+    assert _keras.stock_class(Own()) is None
+
+
+def test_the_map_of_a_multi_optimizer():
+    chosen = keras.optimizers.OptimizerMap(keras.optimizers.SGD())
+    assert _keras.optimizer_map(keras.optimizers.MultiOptimizer(chosen)) is chosen
+
+
+def test_optimizers_update_by_the_method_that_is_replaced():
+    variable = keras.Variable([1.0, 2.0])
+    optimizer = keras.optimizers.SGD(1.0)
+    update, seen = _keras.update_steps(optimizer), []
+    optimizer.build([variable])
+    with _keras.method_replaced(optimizer, update.__name__, lambda *args: (seen.append(args), update(*args))):
+        optimizer.apply([keras.ops.ones(2)], [variable])
+    optimizer.apply([keras.ops.ones(2)], [variable])
+    (((_,), (updated,), rate),) = seen
+    assert updated is variable
+    assert float(rate) == 1.0
+    assert keras.ops.convert_to_numpy(variable.value).tolist() == [-1.0, 0.0]
+
+
+def test_nadam_keeps_a_product():
+    optimizer = keras.optimizers.Nadam(beta_1=0.9)
+    optimizer.build([variable := keras.Variable([1.0])])
+    optimizer.apply([keras.ops.ones(1)], [variable])
+    product = keras.ops.convert_to_numpy(_keras.momentum_product(optimizer).value)
+    assert product == pytest.approx(0.9 * (1 - 0.48))
+    assert _keras.momentum_product(keras.optimizers.Adam()) is None

@@ -161,7 +161,8 @@ class BackendStep:
             self.metrics_variables,
         )
         # The trained variables come first in the list of trainables; the rest is not differentiated at all.
-        count = len(self.trained_variables(motivated))
+        trained = self.trained_variables(motivated)
+        count, late = len(trained), self.late_variables(trained)
 
         def scaled_loss(trained: Any) -> tuple[Any, Any]:
             with _scope(lists, ([*trained, *trainables[count:]], others, slots, metrics)) as scope:
@@ -172,15 +173,18 @@ class BackendStep:
 
         gradients, (loss, y_pred, others, metrics) = jax.grad(scaled_loss, has_aux=True)(trainables[:count])
         with _scope(lists, (trainables, others, slots, metrics)):
-            gradients = self.clipped(gradients, self.trained_variables(motivated))
+            gradients = self.clipped(gradients, trained)
             applied = batches_applied(self.optimizer) if gradients else None
+            extension_batches = self.update_window.extension_batches.value
         if gradients:  # none where all is frozen, which `stateless_apply` refuses
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self.optimizing(late, extension_batches):
                 # `stateless_apply` wants one gradient a variable; `None` skips one, and warns.
                 warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
                 gradients = [*gradients, *[None] * (len(trainables) - count)]
                 trainables, slots = self.optimizer.stateless_apply(slots, gradients, trainables)
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
+            if late:
+                self.update_window.count_extension(self.optimizer, applied)
             self.decide(motivated, applied, loss, x)
             logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)

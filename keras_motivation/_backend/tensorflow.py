@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from keras_motivation import _keras
 from keras_motivation._backend.own_variables import carry_back, hand_on
-from keras_motivation.updates import accumulation_steps, batches_applied
+from keras_motivation.optimizer_parts import accumulation_steps
+from keras_motivation.updates import batches_applied
 
 DISPATCHES = ("graph",)  # where the model of a batch can be chosen
 # Under a strategy, replicas may not write variables one by one, so that the motivated model runs on assembled tensors.
@@ -75,7 +76,7 @@ class BackendStep:
         gradients = self._gradients(motivated, variables, tape, scaled_loss)
         applied = batches_applied(self.optimizer) if variables else None
         if variables:  # with all of them frozen there is nothing to update
-            self.optimizer.apply(self.clipped(gradients, variables), variables)
+            self.apply_gradients(gradients, variables, applied)
         # The metrics too belong inside: predictions lose their Keras mask on the way out of a `tf.cond`.
         self.decide(motivated, applied, loss, x)
         logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
@@ -165,15 +166,15 @@ class BackendStep:
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         replicas, steps = self.distribute_strategy.num_replicas_in_sync, accumulation_steps(self.optimizer)
         if replicas > 1 and steps > 1:
             raise ValueError(
                 "Keras's optimizers cannot accumulate gradients under a `tf.distribute` strategy of several replicas. "
                 f"Received: gradient_accumulation_steps={steps}, {replicas} replicas"
             )
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)  # type: ignore[misc]
 
 

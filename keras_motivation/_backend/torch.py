@@ -135,7 +135,7 @@ class BackendStep:
             self._running.written = []
             self.mean_over_replicas([*(g for g in gradients if g is not None), mean_loss])
             if variables:
-                self.optimizer.apply(self.clipped(gradients, variables), variables)
+                self.apply_gradients(gradients, variables, applied)
             if not early:
                 self.decide(motivated, applied, mean_loss, x)
             return self.log_batch(motivated, mean_loss, x, y, y_pred, sample_weight)
