@@ -161,7 +161,9 @@ def test_what_callbacks_ask_for_the_direction_of_a_metric():
     assert issubclass(_keras.MetricsList, keras.metrics.Metric)
     assert _keras.MetricsList is not keras.metrics.Metric
     model = mlp()
-    model.compile("sgd", crossentropy(), metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(k=2, name="top")])
+    model.compile(
+        "sgd", crossentropy(), metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(k=2, name="top")]
+    )
     x, y = vectors()
     model.evaluate(x, y, verbose=0)
     assert _keras.directions(model) == {"loss": "down", "accuracy": "up", "top": "up"}
