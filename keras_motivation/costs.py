@@ -42,11 +42,13 @@ class TrainedExamples(keras.layers.Layer):
 
     def result(self) -> tuple[int, int]:
         """Examples of base batches and of motivated batches."""
-        base, motivated = (
-            CARRY * int(ops.convert_to_numpy(high.value)) + int(ops.convert_to_numpy(low.value))
-            for low, high in zip(self.low, self.high)
-        )
+        base, motivated = (CARRY * _number(high) + _number(low) for low, high in zip(self.low, self.high))
         return base, motivated
+
+
+def _number(variable: Any) -> int:
+    # As a tensor first: in the scope of a strategy, TensorFlow turns a variable with replicas into no array.
+    return int(ops.convert_to_numpy(ops.copy(variable.value)))
 
 
 @dataclass(frozen=True)

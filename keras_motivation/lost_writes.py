@@ -109,8 +109,11 @@ def _mark(variable: Any) -> Any:
     value = variable.value
     if keras.backend.backend() == "torch":
         return value, value._version
-    # TensorFlow shares the memory until somebody writes the variable.
-    return value.read_value() if keras.backend.backend() == "tensorflow" else value
+    if keras.backend.backend() == "jax":
+        return value
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(value)  # shares the memory until somebody writes the variable
 
 
 def _is_as_marked(variable: Any, mark: Any) -> bool:
@@ -128,6 +131,6 @@ def _differs(entry: Any) -> bool:
     base, motivated = entry.base.value, entry.motivated.value
     if not all(getattr(value, "is_fully_addressable", True) for value in (base, motivated)):
         return False  # parts are in other processes
-    inner, outer = (np.asarray(keras.ops.convert_to_numpy(value)) for value in (base, motivated))
+    inner, outer = (keras.ops.convert_to_numpy(keras.ops.copy(value)) for value in (base, motivated))
     outer = outer[np.ix_(*positions(entry.index, outer.shape))] if outer.shape else outer
     return not bool(np.all((inner == outer) | ((inner != inner) & (outer != outer))))

@@ -188,6 +188,6 @@ def test_single_batches_of_a_pair_that_was_never_fitted():
     model = km.MotivatedModel(*pair_of("both", small))
     model.compile(MultiOptimizer(anew), crossentropy(), motivation=Held(), run_eagerly=EAGER)
     x, y = vectors(1)
-    losses = [float(model.train_on_batch(x, y)[0]) for _ in range(3)]
+    losses = [float(model.train_on_batch(x, y)) for _ in range(3)]
     assert losses[2] < losses[0]
     assert len(model.optimizer.optimizers) == len(model.trainable_variables)
