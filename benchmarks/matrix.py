@@ -16,6 +16,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import textwrap
 import time
 import warnings
 from typing import Any
@@ -24,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/matrix"
 PAGE = ROOT / "docs/models.md"
 START, END = "<!-- matrix: begin, written by benchmarks/matrix.py -->", "<!-- matrix: end -->"
-ZOO = ("text", "images", "multimodal", "applications", "cv")
+ZOO = ("text", "images", "multimodal", "cv", "applications")
 LIMIT = 180  # seconds for one case
 HEAVY = ("keras.applications",)  # hundreds of layers: minutes to compile, so run where nothing is compiled
 
@@ -88,7 +89,7 @@ def work(names: list[str], output: pathlib.Path) -> None:
         started, case = time.perf_counter(), known[name]
         about = {"library": case.library, "family": case.family, "task": case.task, "growth": case.growth}
         sizes = {"sizes": [str(size) for size in case.sizes]}
-        line = {"case": name, **about, **sizes, **outcome(case)}
+        line = {"case": name, **about, **sizes, **({"batch": True} if case.batch else {}), **outcome(case)}
         line |= {"seconds": round(time.perf_counter() - started, 1), "versions": versions()}
         append(output, line)
 
@@ -139,7 +140,8 @@ def verdict(line: dict[str, Any]) -> str:
     """What a line says, in words of the page."""
     for key, words in (("stock", "stock Keras fails"), ("refused", "refused"), ("crashed", "**fails**")):
         if key in line:
-            return f"{words}: {line[key].split(': ', 1)[-1]}"
+            reason = line[key].split(": ", 1)[-1].split(", though")[0].split(": what follows")[0]
+            return f"{words}: {textwrap.shorten(reason, 130, placeholder=' ...')}"
     worst = max(line["never"], line["always"])
     if worst == 0:
         return "bit for bit"
@@ -155,6 +157,7 @@ def row(lines: dict[str, dict[str, Any]]) -> list[str]:
         groups.setdefault(text, []).append(backend)
     cell = "; ".join(text if len(groups) == 1 else f"{text} ({', '.join(b)})" for text, b in groups.items())
     nesting = next((f"{line['verdict']}, {line['extension']}" for line in lines.values() if "verdict" in line), "")
+    nesting += " (given a batch)" if nesting and any_line.get("batch") else ""
     escaped = cell.replace("|", "\\|").replace("<", "&lt;")
     return [any_line["family"], any_line["task"], any_line["growth"], nesting, escaped, ", ".join(lines)]
 

@@ -52,6 +52,8 @@ class Race:
             self.data = case.data(models[0], batches * BATCH)
         except Exception as error:
             raise StockError(f"{type(error).__name__}: {error}") from error
+        if getattr(case, "batch", False):
+            kwargs["x"] = keras.tree.map_structure(lambda array: array[:BATCH], self.data[0])
         self.pair = km.MotivatedModel(*models, **kwargs)
         self.models = self.pair.base, self.pair.motivated
         self.start = [[np.array(numpy(v)) for v in model.variables] for model in self.models]

@@ -18,7 +18,7 @@ class Case:
 
     `target` is "labels" (sparse cross-entropy of the last axis), "values" (mean squared error of all outputs), or a
     function of (model, count) that returns (targets, loss). `inputs` overrides inputs by name with a function of
-    (random generator, count).
+    (random generator, count). `batch` says that the check cannot make inputs up, and is given a batch.
     """
 
     library: str
@@ -29,6 +29,7 @@ class Case:
     sizes: tuple[tuple[Any, ...], tuple[Any, ...]]
     target: Any = "values"
     inputs: Mapping[str, Callable[[np.random.Generator, int], np.ndarray]] = dataclasses.field(default_factory=dict)
+    batch: bool = False
 
     @property
     def name(self) -> str:

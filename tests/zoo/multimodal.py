@@ -167,6 +167,7 @@ CASES = [
         "Moonshine",
         moonshine,
         "AudioToText",
+        batch=True,
         inputs={"encoder_input_values": floats(1024, 1), "encoder_padding_mask": ones(1024)},
     ),
     *hub_family("PaliGemma", pali_gemma, "CausalLM"),
