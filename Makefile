@@ -9,11 +9,12 @@ PYTEST_ARGS ?=
 TORCH := torch==2.13.0
 quickstart: export KERAS_BACKEND := $(KERAS_BACKEND)
 
-.PHONY: help quickstart test test-cv bench docs lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=test-%-quick) $(BACKENDS:%=test-%-slow)
+.PHONY: help quickstart test test-cv test-matrix bench docs lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=test-%-quick) $(BACKENDS:%=test-%-slow)
 
 help:
 	@echo "make quickstart   train a nested pair on real images and write both models (KERAS_BACKEND=jax|tensorflow|torch)"
 	@echo "make test         the test suite under every backend; make test-jax and so on for one, test-cv for KerasCV"
+	@echo "make test-matrix  every family of stock models, trained as a pair and by itself"
 	@echo "make bench        what a pair's fit costs beside the stock models', under every backend"
 	@echo "make docs         the documentation site, in site/"
 	@echo "make lint         ruff and mypy;  make format to let ruff fix"
@@ -56,14 +57,18 @@ test: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
 $(BACKENDS:%=test-%): test-%: test-%-quick test-%-slow
 
 $(BACKENDS:%=test-%-quick): test-%-quick: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
-	KERAS_BACKEND=$* $(PYTEST) -m "not cv and not slow"
+	KERAS_BACKEND=$* $(PYTEST) -m "not cv and not slow and not matrix"
 
 $(BACKENDS:%=test-%-slow): test-%-slow: $(VENV)/.installed-dev $(BACKENDS:%=$(VENV)/.installed-%)
-	KERAS_BACKEND=$* $(PYTEST) -m "slow and not cv"
+	KERAS_BACKEND=$* $(PYTEST) -m "slow and not cv and not matrix"
 
 # KerasCV imports TensorFlow under every backend.
 test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.installed-tensorflow
 	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m cv tests/test_keras_cv.py; done
+
+# Every family of stock models against the stock model: minutes a backend, most of it compiling.
+test-matrix: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
+	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m matrix tests/test_stock_matrix.py tests/test_keras_cv_matrix.py; done
 
 # One thread: with as many as there are cores, the time of a step depends on when the machine puts threads to sleep.
 BENCH := TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
