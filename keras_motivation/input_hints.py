@@ -61,8 +61,8 @@ def _takers(graph: Any, tensor: Any) -> Iterator[Any]:
                     yield from _takers(inner, inner_inputs[i])
         elif type(operation).__name__ in PASSED_ON:
             ids.update(id(output) for output in outputs)
-        else:
-            yield operation
+        elif len(inputs) == 1 or isinstance(operation, keras.layers.Embedding):
+            yield operation  # of several inputs, who knows which one a table inside of the layer takes
 
 
 def _hint(takers: list[Any]) -> Hint:

@@ -1,7 +1,9 @@
 """Random weights and inputs on which any model can be tried; and inputs of the user's, made ready for it."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -63,7 +65,8 @@ def guesses(model: Any, random: np.random.Generator) -> Iterator[Any]:
 
     Where the model normalises or rescales an input, that says which numbers it is for; where it looks integers up,
     which there are. Else images are standardised, or pixels where the model brings them to a common size somewhere;
-    numbers are standard normal, integers 0 and 1. The second guess differs in scale, unless all is known.
+    numbers are standard normal, integers 0 and 1. The second guess differs in scale, unless all is known; the last ones have
+    small integers, which also are positions.
 
     Args:
         model: A built model.
@@ -88,7 +91,8 @@ def guesses(model: Any, random: np.random.Generator) -> Iterator[Any]:
     if all(_is_known(spec, hint) for spec, hint in zip(flat, hints)):
         scales = scales[:1]
     left_open = any(size is None for spec in flat for size in spec.shape[1:])
-    for free in OPEN_SIZES if left_open else OPEN_SIZES[:1]:
+    cautious = [replace(hint, ids=None) if _is_integer(spec) else hint for spec, hint in zip(flat, hints)]
+    for free, hints in itertools.product(OPEN_SIZES if left_open else OPEN_SIZES[:1], (hints, cautious)):
         numbers = sum(math.prod(_shape(spec, free)) for spec in flat)
         samples = min(MOST, max(FEWEST if numbers < LARGE else 2, NUMBERS // max(1, numbers)))
         for scale in scales:

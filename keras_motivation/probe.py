@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -19,7 +20,6 @@ from keras_motivation.layerwise import LEAST_VARIATION
 from keras_motivation.made_up import guesses, random_numbers, random_weight
 from keras_motivation.pair_trials import PairTrials
 from keras_motivation.torch_modules import kernels
-from keras_motivation.trial import Calls
 
 MOST_DRAWS = 3  # of random weights: in a small net, a few of them may stop every signal
 DRAWS_IN_DOUBT = 4  # a map holds if it does in more than half of them
@@ -120,32 +120,34 @@ class Probe:
     def _compared(self) -> Verdict:
         if self.variation < LEAST_VARIATION:
             return Verdict("unknown", float("nan"), self.variation)
-        error, layer = self._layers_differ(self._trials.restricted)
+        error, layer = self._layers_differ()
         if error <= self.precision.layer:
             through_all = self._largest(self._silenced, self.expected)
             error = error if through_all <= self.precision.models else through_all
         if error <= self.precision.layer:
             error, layer = max((error, layer), self._at_another_scale())
+        self._notes = {}  # as large as all that the layers put out
         if error <= self.precision.layer:
             return Verdict("up to layer norm" if self._trials.restricted else "exact", error, self.variation)
         rounding = not self._trials.sites and error <= self.precision.models  # through all layers: it may be just that
-        unknown = rounding or self._is_random()
+        unknown = rounding or self.is_random()
         return Verdict("unknown" if unknown else "differs", error, self.variation, layer)
 
-    def _layers_differ(self, calls: Calls) -> tuple[float, str]:
+    def _layers_differ(self) -> tuple[float, str]:
         """The largest difference of a layer, or of the outputs behind all of them; and the first layer that differs."""
-        outputs, errors = self._forced(calls)
+        outputs, errors = self._forced()
         own = self._largest(outputs, self.expected)
         differ = sorted(number for (number, *_), error in errors.items() if not error <= self.precision.layer)
         first = self._trials.sites[differ[0]].inner.path if differ else ""
         return float(np.max([own, *np.nan_to_num(list(errors.values()), nan=np.inf)])), first
 
-    def _forced(self, calls: Calls) -> tuple[list[Any], dict[tuple[int, int, int], float]]:
+    def _forced(self) -> tuple[list[Any], dict[tuple[int, int, int], float]]:
         trials = self._trials
+        self._notes = self._notes or trials.noted(self.base_values, self.x)[1]
         while True:
             try:
                 values = self._values(self._everything)
-                outputs, errors = trials.motivated.forced(values, self.x, self._notes, trials.sites, calls)
+                outputs, errors = trials.motivated.forced(values, self.x, self._notes, trials.sites, trials.restricted)
                 if unlike := {n for n, *_ in errors.keys() ^ self._notes.keys()}:
                     trials.sites = tuple(site for n, site in enumerate(trials.sites) if n not in unlike)
                 else:
@@ -157,13 +159,16 @@ class Probe:
             self._notes = trials.noted(self.base_values, self.x)[1]
 
     def _at_another_scale(self) -> tuple[float, str]:
-        """The difference on larger or smaller inputs, if it is gross: these may be far from what the model is for."""
+        """The difference on larger or smaller inputs, if it is gross: they may be far from what the model is for."""
         other = copy.copy(self)
         other._assembled = {}
         other.__dict__.pop("_silenced", None)
         try:
-            other._run_base(next(self._others))
-            error, layer = other._layers_differ(self._trials.restricted)
+            batch = next(self._others)
+            if _shapes(batch) != _shapes(self.x):
+                return 0.0, ""  # of other sizes, and not of another scale
+            other._run_base(batch)
+            error, layer = other._layers_differ()
         except Exception:  # there is none, or the model does not take it
             return 0.0, ""
         return (error, layer) if self.precision.models < error < np.inf else (0.0, "")
@@ -196,7 +201,7 @@ class Probe:
     def _silenced(self) -> list[Any]:
         return self._outputs(self._everything)
 
-    def _is_random(self) -> bool:
+    def is_random(self) -> bool:
         """Whether the base's outputs depend on its random seeds even in inference mode."""
         seeds = {id(v): self.base_values[id(v)] + 1 for v in self.map.base.variables if _keras.is_seed(v)}
         again = self._trials.base.outputs(self.base_values | seeds, self.x)
@@ -259,3 +264,7 @@ class Probe:
         after = self._trials.base.variables(moving, start, batch, self._trials.norms_training)
         share = [1 - n.momentum for n in norms for _ in range(2)]
         return {id(v): value / s for v, value, s in zip(moving, after, share)}
+
+
+def _shapes(batch: Any) -> list[tuple[int, ...]]:
+    return [tuple(leaf.shape) for leaf in keras.tree.flatten(batch)]

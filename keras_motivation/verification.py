@@ -71,7 +71,7 @@ def _why_unknown(weights_map: Any, verdict: Verdict) -> str:
             f"the base's outputs vary by {verdict.variation:.1e} of their size across {_inputs(weights_map)}, which "
             "proves nothing"
         )
-    if verdict.error > weights_map.probe().precision.models:
+    if weights_map.probe().is_random():
         return "the base's outputs are random even in inference mode"
     return (
         f"the outputs differ by {verdict.error:.2g} of their variation, which may be rounding or not: these models "

@@ -196,6 +196,7 @@ def test_a_task_fits_without_tensorflow_and_grain():
     assert "pair: [1.0]" in done.stdout, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*(unbuilt state|with a mask attached to it):UserWarning")  # KerasHub's own
 def test_a_deeper_stage_of_swin():
     """Each stage is one layer, in which the further blocks stand before the one that reduces the resolution."""
@@ -208,6 +209,7 @@ def test_a_deeper_stage_of_swin():
     assert model.extension == "silent"
 
 
+@pytest.mark.slow
 def test_segformer_by_other_names():
     def segformer(width, heads):
         encoder = hub.MiTBackbone(

@@ -1,6 +1,7 @@
 """The private parts of Keras we lean on still behave as we take them to. If Keras changes one, this fails first."""
 
 import keras
+import numpy as np
 import pytest
 from helpers import crossentropy, mlp, vectors
 from keras import layers
@@ -25,6 +26,27 @@ def test_auto_name():
     assert _keras.auto_name(layers.Conv2D(1, 1, name="block2a_conv2d_1x")) is None
     assert _keras.auto_name(layers.MultiHeadAttention(1, 1)) == ("multi_head_attention", 0)
     assert _keras.auto_name(layers.Bidirectional(layers.LSTM(1)).forward_layer) == ("forward_lstm", 0)
+
+
+def test_layers_compute_plainly_for_a_while():
+    with keras.RematScope(mode="full"):
+        dense = layers.Dense(2, dtype="float16")
+    model = keras.Sequential([keras.Input((3,)), dense])
+    remat = dense._remat_mode
+    assert remat is not None
+    seen = []
+    with _keras.computing_plainly(model), _keras.called_as(dense, lambda x: seen.append((x, dense.kernel + 0)) or x):
+        model(np.ones((2, 3), "float16"))
+        assert dense._remat_mode is None
+    assert [keras.backend.standardize_dtype(t.dtype) for t in seen[0]] == ["float32", "float32"]
+    assert (dense.compute_dtype, dense._remat_mode) == ("float16", remat)
+
+
+def test_masks_are_copied():
+    source = layers.Embedding(3, 2, mask_zero=True)(keras.ops.convert_to_tensor([[0, 1]]))
+    target = keras.ops.zeros((1, 2, 2))
+    _keras.copy_mask(source, target)
+    assert keras.ops.convert_to_numpy(target._keras_mask).tolist() == [[False, True]]
 
 
 def test_outside_state():
