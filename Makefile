@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 TORCH := torch==2.13.0
 quickstart: export KERAS_BACKEND := $(KERAS_BACKEND)
 
-.PHONY: help quickstart test test-cv test-matrix bench docs lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=test-%-quick) $(BACKENDS:%=test-%-slow)
+.PHONY: help quickstart test test-cv test-matrix bench docs lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=test-%-quick) $(BACKENDS:%=test-%-slow) $(BACKENDS:%=test-%-matrix)
 
 help:
 	@echo "make quickstart   train a nested pair on real images and write both models (KERAS_BACKEND=jax|tensorflow|torch)"
@@ -68,7 +68,10 @@ test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.insta
 
 # Every family of stock models against the stock model: minutes a backend, most of it compiling.
 test-matrix: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
-	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m matrix tests/test_stock_matrix.py tests/test_keras_cv_matrix.py; done
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(BACKENDS:%=test-%-matrix)
+
+$(BACKENDS:%=test-%-matrix): test-%-matrix: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
+	KERAS_BACKEND=$* $(PYTEST) -m matrix tests/test_stock_matrix.py tests/test_keras_cv_matrix.py
 
 # One thread: with as many as there are cores, the time of a step depends on when the machine puts threads to sleep.
 BENCH := TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \

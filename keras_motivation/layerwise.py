@@ -120,10 +120,8 @@ def _channels(layer: Any, entries: list[Any]) -> dict[int, np.ndarray] | None:
 def noting(sites: Sequence[Site], notes: Notes) -> list[tuple[Any, Callable[[Any], Any]]]:
     """For each of the base's layers a wrapper of its call that adds what the call puts out to `notes`."""
 
-    keep = ops.copy if _write_into_inputs(sites) else lambda leaf: leaf
-
     def note(number: int, key: tuple[int, int], leaf: Any) -> Any:
-        notes[number, *key] = keep(leaf)
+        notes[number, *key] = unshared(leaf)
         return leaf
 
     def wrapper(number: int) -> Callable[[Any], Any]:
@@ -141,8 +139,6 @@ def forcing(sites: Sequence[Site], notes: Notes, errors: Notes) -> list[tuple[An
         errors: Takes how far each call's own values are from these, as a share of how much the base's vary.
     """
 
-    keep = ops.copy if _write_into_inputs(sites) else lambda leaf: leaf
-
     def wrapper(number: int, site: Site) -> Callable[[Any], Any]:
         def force(key: tuple[int, int], leaf: Any) -> Any:
             expected = notes.get((number, *key))
@@ -154,7 +150,7 @@ def forcing(sites: Sequence[Site], notes: Notes, errors: Notes) -> list[tuple[An
                 errors[number, *key] = ops.convert_to_tensor(0.0)  # they cannot be compared
                 return leaf
             errors[number, *key] = _difference(placement.take(leaf), expected)
-            forced = placement.place(keep(ops.cast(expected, leaf.dtype)), leaf)
+            forced = placement.place(unshared(ops.cast(expected, leaf.dtype)), leaf)
             _keras.copy_mask(leaf, forced)
             return forced
 
@@ -178,9 +174,9 @@ def _followed(call: Any, see: Callable[[tuple[int, int], Any], Any]) -> Callable
     return followed
 
 
-def _write_into_inputs(sites: Sequence[Site]) -> bool:
-    """Whether layers may change the tensor that they are given, as modules of PyTorch do."""
-    return any(isinstance(site.inner, keras.layers.TorchModuleWrapper) for site in sites)
+def unshared(leaf: Any) -> Any:
+    """A tensor that the next layer cannot change: under PyTorch, `x += y` in a layer writes into what it was given."""
+    return ops.copy(leaf) if keras.backend.backend() == "torch" else leaf
 
 
 def _is_number(leaf: Any) -> bool:

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation._backend import fused, gradients, holding
-from keras_motivation.layerwise import Notes, Site, forcing, noting
+from keras_motivation.layerwise import Notes, Site, forcing, noting, unshared
 
 Calls = Sequence[tuple[Any, Callable[..., Any]]]
 
@@ -94,6 +94,7 @@ class Trial:
             for layer, wrapper in around:
                 stack.enter_context(_keras.called_as(layer, wrapper(layer.call)))
             scope = stack.enter_context(holding(pairs, self.model))
+            x = keras.tree.map_structure(lambda leaf: unshared(leaf) if ops.is_tensor(leaf) else leaf, x)
             yield keras.tree.flatten(self.model(x, **self._kwargs)), scope
 
     def _outputs(self, calls: Calls, values: list[Any], x: Any) -> list[Any]:

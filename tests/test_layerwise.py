@@ -280,3 +280,23 @@ def test_wrapped_modules_of_pytorch():
     np.testing.assert_allclose(model.motivated.predict(x, verbose=0), model.base.predict(x, verbose=0), atol=1e-5)
     with pytest.raises(ValueError, match="differ by"):
         km.MotivatedModel(net(6, split=True), net(10, split=True))
+
+
+class InPlace(layers.Layer):
+    """Under PyTorch this changes the tensor that it was given."""
+
+    def build(self, shape):
+        self.shift = self.add_weight(shape=(shape[-1],), initializer="ones", name="shift")
+
+    def call(self, x):
+        x += self.shift.value
+        return x
+
+
+def test_layers_that_change_their_input_in_place():
+    def build(width):
+        inputs = keras.Input((3,))
+        x = layers.Dense(width, name="hidden")(InPlace(name="first")(inputs))
+        return keras.Model(inputs, layers.Dense(2, name="head")(InPlace(name="second")(x)))
+
+    assert km.WeightsMap.infer(build(4), build(6)).verdict.nesting == "exact"
