@@ -5,6 +5,8 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.conditions import Always
@@ -35,14 +37,39 @@ def check_pair(base: keras.Model, motivated: keras.Model) -> None:
 
 
 def check_constraints(weights_map: WeightsMap) -> None:
-    """Raises a `ValueError` if a widened weight has a constraint that looks at more than single entries."""
+    """Raises a `ValueError` for constraints that differ between the models, or look at more than single entries.
+
+    Asks them on random values: a constraint may be any function.
+    """
+    random = np.random.default_rng(0)
     for entry, placement in zip(weights_map.entries, weights_map.placements):
-        for variable in (entry.base, entry.motivated):
-            if not placement.whole and not isinstance(variable.constraint, (keras.constraints.NonNeg, type(None))):
-                raise ValueError(
-                    "A widened weight is stored in two pieces, so it must not have a constraint on its norm: each "
-                    f"piece would be projected apart. Received: '{variable.path}' with {variable.constraint}"
-                )
+        ours, theirs = entry.base.constraint, entry.motivated.constraint
+        if (ours is None and theirs is None) or not entry.base.trainable:
+            continue
+        values = 3 * random.normal(size=entry.motivated.shape).astype("float32")
+        part = ops.convert_to_numpy(placement.take(values))
+        if not _alike(_constrained(ours, part), _constrained(theirs, part)):
+            raise ValueError(
+                "A shared weight must have the same constraint in both models: give its layer the same in both. "
+                f"Received: '{entry.base.path}' with {ours} in the base and {theirs} in the motivated model"
+            )
+        whole, hollow = (_constrained(theirs, v) for v in (values, np.where(placement.mask, 0, values)))
+        inner_alike = _alike(placement.take(whole), _constrained(ours, part))
+        if not (inner_alike and _alike(*(np.where(placement.mask, 0, found) for found in (whole, hollow)))):
+            raise ValueError(
+                "A widened weight is stored in two pieces, so its constraint must act on each piece by itself, as "
+                "`NonNeg` and clipping do: of a norm, each piece would be projected apart. Leave it out, or keep the "
+                f"layer's width. Received: '{entry.base.path}' with {ours}"
+            )
+
+
+def _constrained(constraint: Any, values: np.ndarray) -> np.ndarray:
+    tensor = ops.convert_to_tensor(values.copy())  # which a function of the user's may change
+    return ops.convert_to_numpy(tensor if constraint is None else constraint(tensor))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return np.allclose(*(ops.convert_to_numpy(values) for values in (one, other)), rtol=1e-5, atol=1e-6)
 
 
 def check_current(weights_map: WeightsMap, known: list[list[Any]]) -> None:

@@ -65,8 +65,8 @@ def guesses(model: Any, random: np.random.Generator) -> Iterator[Any]:
 
     Where the model normalises or rescales an input, that says which numbers it is for; where it looks integers up,
     which there are. Else images are standardised, or pixels where the model brings them to a common size somewhere;
-    numbers are standard normal, integers 0 and 1. The second guess differs in scale, unless all is known; the last ones have
-    small integers, which also are positions.
+    numbers are standard normal, integers 0 and 1. The second guess differs in scale, unless all is known; the last ones
+    have integers of 0 and 1, which are positions as well.
 
     Args:
         model: A built model.
@@ -92,11 +92,11 @@ def guesses(model: Any, random: np.random.Generator) -> Iterator[Any]:
         scales = scales[:1]
     left_open = any(size is None for spec in flat for size in spec.shape[1:])
     cautious = [replace(hint, ids=None) if _is_integer(spec) else hint for spec, hint in zip(flat, hints)]
-    for free, hints in itertools.product(OPEN_SIZES if left_open else OPEN_SIZES[:1], (hints, cautious)):
+    for free, told in itertools.product(OPEN_SIZES if left_open else OPEN_SIZES[:1], (hints, cautious)):
         numbers = sum(math.prod(_shape(spec, free)) for spec in flat)
         samples = min(MOST, max(FEWEST if numbers < LARGE else 2, NUMBERS // max(1, numbers)))
         for scale in scales:
-            drawn = [_draw(spec, hint, samples, free, s, random) for spec, hint, s in zip(flat, hints, scale)]
+            drawn = [_draw(spec, hint, samples, free, s, random) for spec, hint, s in zip(flat, told, scale)]
             yield keras.tree.pack_sequence_as(specs, drawn)
 
 

@@ -1,4 +1,4 @@
-"""What keeps both models right for whoever looks at them while `fit` runs: a callback that comes before all others."""
+"""What keeps both models right for whoever looks at them while `fit` runs: a callback before each of the user's."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,15 +17,20 @@ class Upkeep(keras.callbacks.Callback):
     """
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """No other callback may have changed the set of variables since the last step."""
+        """No other callback may have changed the set of variables, or what is trainable, since the last step."""
         self.model.check_variables()
+        self.model.check_trained()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """For callbacks that save or evaluate after an epoch."""
         self.model.sync()
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """For callbacks that look during or after validation."""
+        """For callbacks that look before or during validation."""
+        self.model.sync()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """For callbacks that look after validation."""
         self.model.sync()
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -43,27 +48,31 @@ class UpkeepEachBatch(Upkeep):
 
 @contextlib.contextmanager
 def kept_up(pair: Any, callbacks: Any) -> Iterator[Any]:
-    """Gives the callbacks of a `fit` with an `Upkeep` before them.
+    """Gives the callbacks of a `fit` with an `Upkeep` before each: the one before may have changed weights.
 
     Args:
         pair: A `MotivatedModel`.
         callbacks: What the user passed to `fit`.
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):  # made by the user for this model
-        upkeep = _upkeep(callbacks.callbacks)
-        upkeep.set_model(pair)
-        callbacks.callbacks.insert(0, upkeep)
+        given = list(callbacks.callbacks)
+        callbacks.callbacks[:] = _interleaved(given)
+        for callback in callbacks.callbacks:
+            if isinstance(callback, Upkeep):
+                callback.set_model(pair)
         try:
             yield callbacks
         finally:
-            callbacks.callbacks.remove(upkeep)
+            callbacks.callbacks[:] = given
     else:
-        given = keras.tree.flatten(callbacks) if callbacks else []
-        yield [_upkeep(given), *given]
+        yield _interleaved(keras.tree.flatten(callbacks) if callbacks else [])
 
 
-def _upkeep(callbacks: list[Any]) -> Upkeep:
-    return UpkeepEachBatch() if any(map(_looks_at_batches, callbacks)) else Upkeep()
+def _interleaved(callbacks: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for callback in callbacks:
+        found += [UpkeepEachBatch() if _looks_at_batches(callback) else Upkeep(), callback]
+    return [*found, Upkeep()]
 
 
 def _looks_at_batches(callback: Any) -> bool:

