@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_motivation.checks import check_frozen_alike
+
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
 
@@ -17,9 +19,9 @@ class Upkeep(keras.callbacks.Callback):
     """
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """No other callback may have changed the set of variables, or what is trainable, since the last step."""
+        """No callback may have changed the set of variables since the last step, or frozen a weight in one model."""
         self.model.check_variables()
-        self.model.check_trained()
+        check_frozen_alike(self.model.weights_map)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """For callbacks that save or evaluate after an epoch."""
