@@ -69,7 +69,7 @@ def _constrained(constraint: Any, values: np.ndarray) -> np.ndarray:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    return np.allclose(*(ops.convert_to_numpy(values) for values in (one, other)), rtol=1e-5, atol=1e-6)
+    return np.allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-5, atol=1e-6)
 
 
 def check_current(weights_map: WeightsMap, known: list[list[Any]]) -> None:

@@ -105,11 +105,7 @@ def family(
             bare = target if target and not tasks else "values"
             cases.append(Case(library, name, "backbone", *_grown(growths, i, backbone), target=bare, **kwargs))
     for i, (kind, build) in enumerate((tasks or {}).items(), 1):
-        # Positions must lie within the sequence (TensorFlow looks): the check by numbers is given some that do.
-        given = {"batch": True} if "Masked" in kind else {}
-        cases.append(
-            Case(library, name, kind, *_grown(growths, i, build), **{"target": target or "labels", **given, **kwargs})
-        )
+        cases.append(Case(library, name, kind, *_grown(growths, i, build), **{"target": target or "labels", **kwargs}))
     return cases
 
 
