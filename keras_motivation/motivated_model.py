@@ -150,7 +150,7 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
         self.trained_examples = TrainedExamples(name="trained_examples")
         self.update_window = UpdateWindow(name="update_window")
         self._forward_flops = types.SimpleNamespace(by_shape={})
-        self.build(None)
+        self.built = True  # not by `build`, after which Keras lets subclasses add no metrics of their own
         if initialize == "motivated":
             weights_map.copy_to_base()
         weights_map.copy_to_motivated()

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import Alternate, crossentropy, values, vectors
+from helpers import Alternate, crossentropy, mlp, pair_of, values, vectors
 from keras import layers
 
 import keras_motivation as km
@@ -170,3 +170,25 @@ def test_a_task_of_keras_hub_needs_its_loss_by_name():
         np.testing.assert_array_equal(new, old)
     model.compile("sgd", crossentropy(), motivation="never")
     assert np.isfinite(model.train_on_batch(x, y))
+
+
+class WithMetric(km.MotivatedModel):
+    """Keras's own pattern for an objective of one's own: a metric made after `super().__init__`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.mine = keras.metrics.Mean(name="mine")
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True))
+        self.mine.update_state(2.0 * loss)
+        return loss
+
+
+def test_a_subclass_keeps_a_metric_of_its_own():
+    x, y = vectors()
+    model = WithMetric(*pair_of("depth", mlp))
+    model.compile("sgd", motivation=Alternate())
+    history = model.fit(x, y, batch_size=4, epochs=2, verbose=0, validation_data=(x, y)).history
+    np.testing.assert_allclose(history["mine"], 2 * np.array(history["loss"]), rtol=1e-5)
+    np.testing.assert_allclose(history["val_motivated_mine"], 2 * np.array(history["val_motivated_loss"]), rtol=1e-5)
