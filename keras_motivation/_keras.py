@@ -289,7 +289,7 @@ def inputs_struct(model: Any) -> Any:
     """
     if hasattr(model, "_inputs_struct"):
         return model._inputs_struct
-    if isinstance(model, keras.Sequential) and model.inputs:
+    if isinstance(model, keras.Sequential) and getattr(model, "inputs", None):  # one of modules has none
         return model.inputs[0]
     shape = (model.get_build_config() or {}).get("input_shape")
     if not isinstance(shape, (tuple, list)) or not all(size is None or isinstance(size, int) for size in shape):

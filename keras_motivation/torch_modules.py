@@ -8,6 +8,8 @@ import keras
 
 from keras_motivation import _keras
 
+NEUTRAL = {"running_mean": lambda buffer: buffer * 0, "running_var": lambda buffer: buffer * 0 + 1}
+
 
 def modules(model: Any) -> list[Any]:
     """The wrapped modules in a model; none but under PyTorch."""
@@ -48,7 +50,10 @@ def _call(module: Any, variables: dict[str, Any], *args: Any, training: bool | N
 
     trains = module.training
     module.eval()
+    # Statistics of batch norms are no variables of Keras, and so not mapped: neutral ones, the same in both models.
+    tensors = {name: NEUTRAL[end](b) for name, b in module.named_buffers() if (end := name.split(".")[-1]) in NEUTRAL}
+    tensors |= {name: variable.value for name, variable in variables.items()}
     try:
-        return functional_call(module, {name: v.value for name, v in variables.items()}, args, kwargs)
+        return functional_call(module, tensors, args, kwargs)
     finally:
         module.train(trains)

@@ -30,9 +30,9 @@ def chosen(cases, lines):
     return list({cases[name].family: name for name in in_order}.values())
 
 
-def assert_equals_stock(case, tolerance=TOLERANCE):
+def assert_equals_stock(case, kinds=(False, True), tolerance=TOLERANCE):
     race = Race(case)
-    for motivated in (False, True):
+    for motivated in kinds:
         outcome = race.run(motivated)
         assert outcome.deviation <= tolerance, f"{'always' if motivated else 'never'}: {outcome}"
 
@@ -46,5 +46,5 @@ def assert_as_published(case, line):
             assert_equals_stock(case)
     elif "crashed" in line:  # nothing that should be so
         pytest.xfail(f"published as a failure: {line['crashed']}")
-    else:
-        assert_equals_stock(case)
+    else:  # the base's step is the stock model's own: not compiled for each case
+        assert_equals_stock(case, (False, True) if BACKEND == "torch" else (True,))

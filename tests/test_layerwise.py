@@ -300,3 +300,30 @@ def test_layers_that_change_their_input_in_place():
         return keras.Model(inputs, layers.Dense(2, name="head")(InPlace(name="second")(x)))
 
     assert km.WeightsMap.infer(build(4), build(6)).verdict.nesting == "exact"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="Keras wraps modules of PyTorch under PyTorch only")
+@pytest.mark.parametrize("kind", ["sequential", "subclassed"])
+def test_modules_that_no_graph_can_be_made_of(kind):
+    """They have been called, each on other data, and keep statistics that are no variables of Keras."""
+    from torch import nn
+
+    class Net(keras.Model):
+        def __init__(self, width):
+            super().__init__()
+            self.first, self.norm, self.last = nn.Linear(4, width), nn.BatchNorm1d(width), nn.Linear(width, 3)
+
+        def call(self, x):
+            return self.last(self.norm(self.first(x)).relu())
+
+    def build(width):
+        if kind == "subclassed":
+            model = Net(width)
+        else:
+            modules = nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 3)
+            model = keras.Sequential([layers.TorchModuleWrapper(module) for module in modules])
+        model(RANDOM.normal(size=(8, 4)).astype("float32"))
+        return model
+
+    x = RANDOM.normal(size=(8, 4)).astype("float32")
+    assert km.WeightsMap.infer(build(4), build(6), x=x).verdict.nesting == "exact"
