@@ -24,17 +24,18 @@ OPTIMIZERS = {
 }
 
 
-def fit_both(which, optimizer, kind="both", epochs=2, **compile_kwargs):
+def fit_both(which, optimizer, kind="both", epochs=2, fit_kwargs=None, **compile_kwargs):
     """Fits the stock model and the pair on the same data; returns (stock model, its part of the pair, histories)."""
     x, y = vectors()
     stock = pair_of(kind, mlp)[which]
     stock.compile(optimizer(), crossentropy(), metrics=["accuracy"], **compile_kwargs)
-    expected = stock.fit(x, y, batch_size=4, epochs=epochs, shuffle=False, verbose=0).history
+    arguments = {"batch_size": 4, "epochs": epochs, "shuffle": False, "verbose": 0, **(fit_kwargs or {})}
+    expected = stock.fit(x, y, **arguments).history
     pair = km.MotivatedModel(*pair_of(kind, mlp), extension="random")
     motivation = km.Always() if which else km.Never()
     pair.compile(optimizer(), crossentropy(), metrics=["accuracy"], motivation=motivation, **compile_kwargs)
     before = [np.array(numpy(v)) for v in extension(pair)]
-    history = pair.fit(x, y, batch_size=4, epochs=epochs, shuffle=False, verbose=0).history
+    history = pair.fit(x, y, **arguments).history
     return stock, pair, before, expected, history
 
 
@@ -93,7 +94,11 @@ def test_clipnorm_acts_on_whole_weights_under_a_loss_scale():
 @pytest.mark.parametrize("which", [0, 1], ids=["never", "always"])
 def test_equals_the_stock_model_when_compiled(which):
     """XLA under TensorFlow and JAX, `torch.compile` under PyTorch."""
-    stock, pair, _, expected, history = fit_both(which, OPTIMIZERS["adamw"], epochs=1, jit_compile=True)
+    validation = {"validation_data": vectors()}
+    stock, pair, _, expected, history = fit_both(
+        which, OPTIMIZERS["adamw"], epochs=1, fit_kwargs=validation, jit_compile=True
+    )
+    np.testing.assert_allclose(history[("val_loss", "val_motivated_loss")[which]], expected["val_loss"], rtol=1e-4)
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-4)
     assert_same_weights(pair.motivated if which else pair.base, stock, rtol=1e-3, atol=1e-5)
 

@@ -164,6 +164,12 @@ class BackendStep:
         with _once_there(data):
             return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
 
+    def make_test_function(self: Any, force: bool = False) -> Any:
+        """As in Keras; a function that XLA compiles may make no variables."""
+        with self.distribute_strategy.scope():
+            self.metric_states.build()
+        return super().make_test_function(force)  # type: ignore[misc]
+
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras; but the optimizer is built here, since the first step would show it only half of the weights."""
         if not self.optimizer.built:
