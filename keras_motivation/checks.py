@@ -93,9 +93,9 @@ def check_current(weights_map: WeightsMap, known: list[list[Any]]) -> None:
         if new:
             raise RuntimeError(
                 f"The {role} model '{model.name}' has got new variables since the pair was built, which the pair does "
-                "not know. If layers are built only when they are called, call each model on a batch first and then "
-                "make the pair; LoRA is to be enabled in both models first. Received a model with "
-                f"{new[:3]}{' and others' if new[3:] else ''}"
+                "not know. If layers are built only when they are called, call each model on a batch first (with "
+                "`training=True` if some run in training only) and then make the pair; LoRA is to be enabled in both "
+                f"models first. Received a model with {new[:3]}{' and others' if new[3:] else ''}"
             )
 
 

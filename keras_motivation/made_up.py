@@ -136,6 +136,18 @@ def given(model: Any, x: Any) -> Any:
     return keras.tree.pack_sequence_as(x, tensors)
 
 
+def standardised(x: Any) -> Any:
+    """A batch of the user's with each number standardised over the samples: what is large there can hide the rest."""
+
+    def each(tensor: Any) -> Any:
+        if not ops.is_tensor(tensor) or "float" not in keras.backend.standardize_dtype(tensor.dtype):
+            return tensor
+        deviation = ops.std(tensor, axis=0, keepdims=True)
+        return (tensor - ops.mean(tensor, axis=0, keepdims=True)) / ops.where(deviation > 0, deviation, 1.0)
+
+    return keras.tree.map_structure(each, x)
+
+
 def _tensor(array: Any, spec: Any) -> Any:
     """A tensor of the dtype that the model declares, or of Keras's; text stays as it is."""
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biuf":

@@ -17,7 +17,7 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.layerwise import LEAST_VARIATION
-from keras_motivation.made_up import guesses, random_numbers, random_weight
+from keras_motivation.made_up import guesses, random_numbers, random_weight, standardised
 from keras_motivation.pair_trials import PairTrials
 from keras_motivation.torch_modules import kernels
 
@@ -72,7 +72,7 @@ class Probe:
         for _ in range(MOST_DRAWS):
             self.base_values = self._draw(weights_map.base)
             self.own_values = self._draw(weights_map.motivated)
-            self._others = iter(guesses(weights_map.base, self.random) if x is None else [x])
+            self._others = iter(guesses(weights_map.base, self.random) if x is None else [x, standardised(x)])
             self._try(self._others)
             if self.variation >= LEAST_VARIATION:
                 break
@@ -194,7 +194,8 @@ class Probe:
     @functools.cached_property
     def _everything(self) -> dict[int, Any]:
         """Zeros for the whole extension."""
-        buffers = {id(v) for v in _keras.buffers(self.map.motivated)}
+        # Integers that are buffers are kernels, quantized.
+        buffers = {id(v) for v in _keras.buffers(self.map.motivated) if "int" not in str(v.dtype)}
         return {id(v): True for v in self.map.motivated.variables if id(v) not in buffers and not _keras.is_seed(v)}
 
     @functools.cached_property
@@ -244,7 +245,9 @@ class Probe:
     def _draw(self, model: Any) -> dict[int, np.ndarray]:
         """Random values for weights and moving statistics; seeds and constants of the data keep theirs."""
         buffers = {id(v) for v in _keras.buffers(model) if not v.name.startswith("moving_")}
-        keeps = [v for v in model.variables if id(v) in buffers or _keras.is_seed(v)]
+        # A scale of float8 is no weight, though it is trained by what takes its gradient's place.
+        own = [getattr(v, "overwrite_with_gradient", False) or _keras.is_seed(v) for v in model.variables]
+        keeps = [v for v, keep in zip(model.variables, own) if keep or id(v) in buffers]
         kept = {id(v): ops.convert_to_numpy(v.value) for v in keeps}
         numbers = random_numbers(self.random)
         first = {id(v) for v in kernels(model)}  # their first axis makes the output, where that of others is the last

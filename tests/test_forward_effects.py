@@ -271,3 +271,43 @@ def test_the_check_by_numbers_leaves_no_trace(kind):
             v.assign(numpy(w))
         x, _ = data(stock, 1)
         np.testing.assert_allclose(*(ops.convert_to_numpy(m(x)) for m in (model, stock)), rtol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="about functions that TensorFlow traces")
+@pytest.mark.parametrize("part", ["norm", "dense"])
+def test_what_a_traced_function_calls_is_not_what_the_check_has_put_there(part):
+    import tensorflow as tf
+
+    class Traced(layers.Layer):
+        def __init__(self, width, **kwargs):
+            super().__init__(**kwargs)
+            self.dense, self.norm = layers.Dense(width, name="dense"), layers.BatchNormalization(name="norm")
+
+        def build(self, shape):
+            self.dense.build(shape)
+            self.norm.build((*shape[:-1], self.dense.units))
+
+        @tf.function
+        def inner(self, x, training):
+            y = self.dense(x)
+            return tf.nn.relu(self.norm(y, training=training) if part == "norm" else y)
+
+        def call(self, x, training=False):
+            return self.inner(x, bool(training))
+
+        def compute_output_shape(self, shape):
+            return (*shape[:-1], self.dense.units)
+
+    def build(width):
+        stack = [keras.Input((FEATURES,)), Traced(width, name="traced"), layers.Dense(3, name="head")]
+        return randomise(keras.Sequential(stack), width)
+
+    models = build(4), build(6)
+    pair = km.MotivatedModel(*models)
+    assert pair.extension == "silent"
+    x = np.random.default_rng(0).normal(size=(16, FEATURES)).astype("float32")
+    for model, width in zip(models, (4, 6)):
+        stock = build(width)
+        stock.set_weights(model.get_weights())
+        np.testing.assert_allclose(model(x), stock(x), rtol=1e-6)
+        assert_same(model, stock)

@@ -327,3 +327,43 @@ def test_modules_that_no_graph_can_be_made_of(kind):
 
     x = RANDOM.normal(size=(8, 4)).astype("float32")
     assert km.WeightsMap.infer(build(4), build(6), x=x).verdict.nesting == "exact"
+
+
+def test_what_is_large_in_the_data_hides_nothing():
+    """A column of ten thousands swamps a gate that splits its channels in halves, on the user's batch too."""
+
+    def build(width):
+        inputs = keras.Input((2,))
+        gates = layers.Dense(2 * width, "tanh", name="gates")(inputs[:, 1:])
+        one, other = ops.split(gates, 2, axis=-1)
+        x = layers.Dense(6, name="large")(inputs[:, :1]) + ops.sum(one * other, axis=-1, keepdims=True)
+        return keras.Model(inputs, layers.Dense(3, name="head")(x))
+
+    x = np.stack([RANDOM.normal(size=64) * 1e4 + 5e4, RANDOM.normal(size=64)], 1).astype("float32")
+    for arguments in ({}, {"x": x}):
+        with pytest.raises(ValueError, match="differ by"):
+            km.WeightsMap.infer(build(4), build(6), **arguments)
+
+
+class Unpredictable(layers.Layer):
+    """Nobody can say what it puts out before it has done so."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(width, "relu")
+
+    def call(self, x):
+        return self.inner(x)
+
+    def compute_output_spec(self, x, **kwargs):
+        raise NotImplementedError("no shape")
+
+
+def test_a_sequential_model_without_a_graph():
+    def build(width):
+        model = keras.Sequential([Unpredictable(width, name="first"), layers.Dense(3, name="head")])
+        model(np.ones((2, 4), "float32"))
+        return model
+
+    x = RANDOM.normal(size=(8, 4)).astype("float32")
+    assert km.MotivatedModel(build(4), build(6), x=x).weights_map.verdict.nesting == "exact"

@@ -296,7 +296,8 @@ def gradients(running: Callable[[list[Any]], Any], values: list[Any], variables:
 class holding:  # noqa: N801 (a context manager)
     """A context in which variables have the values that they are paired with, and a model's state changes but there.
 
-    They do have them: what a `tf.function` in a layer, traced here for the first time, captures must be the variables.
+    They do have them, and a `tf.function` in a layer runs eagerly: what it captured if it were traced here, values on
+    trial or calls that were replaced, would stay in it for ever.
     """
 
     def __init__(self, pairs: list[tuple[Any, Any]], model: Any) -> None:
@@ -305,12 +306,15 @@ class holding:  # noqa: N801 (a context manager)
         self._changing = [v for v, _ in pairs] + _keras.outside_state(metrics) + _keras.recurrent_states(model)
 
     def __enter__(self) -> "holding":
+        self._eager = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
         self._kept = [tf.identity(v.value) for v in self._changing]
         for variable, value in self._pairs:
             variable.assign(value)
         return self
 
     def __exit__(self, *error: Any) -> None:
+        tf.config.run_functions_eagerly(self._eager)
         for variable, value in zip(self._changing, self._kept):
             variable.assign(value)
 
