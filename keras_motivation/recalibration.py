@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_motivation import _keras
-from keras_motivation._backend import compiled
+from keras_motivation._backend import compiled, untraced
 from keras_motivation.entries import check_built
 from keras_motivation.motivated_model import MotivatedModel
 
@@ -58,7 +58,8 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
         )
     if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int) or batches < 1):
         raise ValueError(f"Argument `batches` must be an integer of at least 1 or None. Received: batches={batches!r}")
-    norms = [layer for layer in _keras.all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = _keras.all_layers(model)
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return
     kwargs = {"training": True} if _keras.takes_training(model) else {}
@@ -66,6 +67,7 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
     def forward(trainables: Any, non_trainables: Any, x: Any) -> Any:
         found: list[list[Any]] = [[] for _ in norms]
         with contextlib.ExitStack() as stack:
+            stack.enter_context(untraced(layers))
             for layer, moments in zip(norms, found):
                 stack.enter_context(_keras.called_as(layer, functools.partial(_call_and_note, layer, moments)))
             model.stateless_call(trainables, non_trainables, x, **kwargs)

@@ -311,3 +311,8 @@ def test_what_a_traced_function_calls_is_not_what_the_check_has_put_there(part):
         stock.set_weights(model.get_weights())
         np.testing.assert_allclose(model(x), stock(x), rtol=1e-6)
         assert_same(model, stock)
+        km.recalibrate_batch_norm(model, [x])
+        after = states(model)
+        model(x)
+        for (path, old), (_, new) in zip(after, states(model), strict=True):
+            np.testing.assert_array_equal(new, old, err_msg=path)  # inference moves no statistics

@@ -12,6 +12,7 @@ if keras.backend.backend() == "jax":
         gradients,
         holding,
         placed,
+        untraced,
         writer,
     )
 elif keras.backend.backend() == "tensorflow":
@@ -24,6 +25,7 @@ elif keras.backend.backend() == "tensorflow":
         gradients,
         holding,
         placed,
+        untraced,
         writer,
     )
 elif keras.backend.backend() == "torch":
@@ -36,6 +38,7 @@ elif keras.backend.backend() == "torch":
         gradients,
         holding,
         placed,
+        untraced,
         writer,
     )
 else:
@@ -44,4 +47,15 @@ else:
         f"Received: KERAS_BACKEND={keras.backend.backend()!r}"
     )
 
-__all__ = ["DISPATCHES", "BackendStep", "compiled", "fused", "generators", "gradients", "holding", "placed", "writer"]
+__all__ = [
+    "DISPATCHES",
+    "BackendStep",
+    "compiled",
+    "fused",
+    "generators",
+    "gradients",
+    "holding",
+    "placed",
+    "untraced",
+    "writer",
+]

@@ -4,8 +4,9 @@ Under a `tf.distribute` strategy the `tf.cond` stands outside of the replicas: i
 they computed. All replicas thus train the same model, by one flag, which the mean loss of the global batch has set.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -188,9 +189,23 @@ def _looks_past(layer: Any) -> str | None:
     """Why a layer cannot run on tensors in the place of its variables; None if nothing is known against it."""
     if getattr(layer, "stateful", False):
         return "is stateful"
+    return "holds a tf.function" if _holds_function(layer) else None
+
+
+def _holds_function(layer: Any) -> bool:
     attributes = (*vars(type(layer)).values(), *vars(layer).values())
-    functions = any(isinstance(value, tf.types.experimental.PolymorphicFunction) for value in attributes)
-    return "holds a tf.function" if functions else None
+    return any(isinstance(value, tf.types.experimental.PolymorphicFunction) for value in attributes)
+
+
+@contextlib.contextmanager
+def untraced(layers: list[Any]) -> Iterator[None]:
+    """Within this, functions that the layers hold are not traced: a trace would keep what is replaced for a time."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(before or any(map(_holds_function, layers)))
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _users(variable: Any) -> dict[str, str] | None:

@@ -5,6 +5,7 @@ weights are copied into the motivated model's own variables, where it finds them
 gradients are handed on from there to the variables that store the weights.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -194,6 +195,11 @@ def gradients(running: Callable[[list[Any]], Any], values: list[Any], variables:
 def holding(pairs: list[tuple[Any, Any]], model: Any) -> Any:
     """A context in which variables have the values that they are paired with, and a model's state changes but there."""
     return keras.StatelessScope(state_mapping=pairs, collect_losses=True)
+
+
+def untraced(layers: list[Any]) -> Any:
+    """Within this, functions that the layers hold are not traced: here none keeps what is replaced for a time."""
+    return contextlib.nullcontext()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
