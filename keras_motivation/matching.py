@@ -2,8 +2,9 @@
 
 Walks both models side by side, layer tree against layer tree. A name that a user (or a model zoo) chose must agree. A
 name that Keras numbered itself (`conv2d_5`) says nothing across two models: such layers are paired by their rank among
-the siblings of their class, and only where both models have equally many, or where they are equal blocks in a row. The
-root's name is never looked at.
+the siblings of their class, and only where both models have equally many, or where they are equal blocks in a row. A
+number in a chosen name may be a width (`linear_8`): what finds no partner of its name is paired by the rest of it, in
+order, where both models have equally many. The root's name is never looked at.
 """
 
 import re
@@ -131,10 +132,27 @@ def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], rename: R
     if len(base_models) == len(motivated_models) == 1:
         pairs += zip(base_models, motivated_models)
         missing.remove(base_models[0])
+        spare.remove(motivated_models[0])
+    by_stem = _by_stem(missing, roots[0]), _by_stem(spare, roots[1])
+    for stem, layers in by_stem[0].items():
+        partners = by_stem[1].get(stem, [])
+        if len(layers) == len(partners):  # the number may be a width, or go on from model to model
+            pairs += zip(layers, partners)
+            missing = [layer for layer in missing if not any(layer is found for found in layers)]
     problems += [
         f"layer '{layer.path}' with {len(layer.variables)} weights has no partner of that name" for layer in missing
     ]
     return pairs
+
+
+def _by_stem(layers: list[Any], root: str) -> dict[Any, list[Any]]:
+    """Layers whose names have a number, in order, by their class and the rest of the name."""
+    found: dict[Any, list[Any]] = defaultdict(list)
+    for layer in layers:
+        stem, numbers = re.subn(r"\d+", "", plain_name(layer.name, root))
+        if numbers:
+            found[type(layer), stem].append(layer)
+    return found
 
 
 def _renamed(

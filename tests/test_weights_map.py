@@ -218,7 +218,7 @@ def test_rename_finds_partners_whose_names_carry_a_width():
 
     with pytest.raises(
         ValueError,
-        match=r"(?s)'linear_8' with 2 weights has no partner of that name.*rename=\.\.\.",
+        match=r"(?s)'linear_16/kernel' \(8, 16\) .* a dimension of the base is larger.*rename=\.\.\.",
     ):
         km.WeightsMap.infer(base, motivated)
     weights_map = km.WeightsMap.infer(base, motivated, rename=doubled)
@@ -241,3 +241,15 @@ def test_rename_tells_apart_what_keras_numbered():
     partners = dict(zip(ours, theirs))
     weights_map = km.WeightsMap.infer(base, motivated, check=False, rename=lambda name: partners.get(name, name))
     assert len(weights_map.entries) == len(base.weights)
+
+
+def test_names_that_carry_a_width():
+    def build(width, names):
+        stack = [keras.layers.Dense(width, "relu", name=name) for name in names]
+        return keras.Sequential([keras.Input((4,)), *stack, keras.layers.Dense(2, name="head")])
+
+    weights_map = km.WeightsMap.infer(build(8, ("to_8", "mix_8", "mix_8b")), build(16, ("to_16", "mix_16", "mix_16b")))
+    assert weights_map.verdict.nesting == "exact"
+    assert len(weights_map.entries) == 8
+    with pytest.raises(ValueError, match="no partner of that name"):  # which of the two it is, nobody says
+        km.WeightsMap.infer(build(8, ("to_8",)), build(16, ("to_16", "to_17")))
