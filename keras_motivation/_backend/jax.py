@@ -54,7 +54,7 @@ class BackendStep:
         lists = (self.trainable_variables, self.non_trainable_variables, self.metrics_variables)
         with _scope(lists, state) as scope:
             logs = self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
-        return logs, _values(scope, lists)
+        return logs, (state[0], *_values(scope, lists[1:]))  # of trained weights nothing is kept, as in Keras
 
     def _forward(self: Any, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
         return self._forward_assembled(level, x, training)  # the state is made of tensors anyway
