@@ -11,23 +11,15 @@ import pytest
 from race import Race, StockError
 
 BACKEND = keras.backend.backend()
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks/results/matrix/torch.jsonl"  # where all cases are run
+RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks/results/matrix"
 # The pair computes the same in the same order under PyTorch; the others' compilers may join operations otherwise.
 TOLERANCE = {"torch": 0.0, "jax": 1e-5, "tensorflow": 1e-4}[BACKEND]
 
 
-def published(library):
-    """The lines of a library's cases, by case."""
-    lines = map(json.loads, RESULTS.read_text().splitlines())
+def published(library, backend=BACKEND):
+    """The lines of a library's cases under a backend, by case: all of them under PyTorch, some a family elsewhere."""
+    lines = map(json.loads, (RESULTS / f"{backend}.jsonl").read_text().splitlines())
     return {line["case"].removeprefix(f"{library} "): line for line in lines if line["library"] == library}
-
-
-def chosen(cases, lines):
-    """All cases; where each is compiled several times over, one a family, the last that works: a task, if any."""
-    if BACKEND == "torch":
-        return list(cases)
-    in_order = sorted(cases, key=lambda name: "always" in lines[name])
-    return list({cases[name].family: name for name in in_order}.values())
 
 
 def assert_equals_stock(case, kinds=(False, True), tolerance=TOLERANCE):
