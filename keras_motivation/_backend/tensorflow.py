@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_motivation import _keras
 from keras_motivation._backend.own_variables import carry_back, hand_on
+from keras_motivation._backend.tensorflow_variables import added, split, users, written
 from keras_motivation.optimizer_parts import accumulation_steps
 from keras_motivation.updates import batches_applied
 
@@ -23,7 +24,6 @@ NOT_IN_REPLICAS = (
     "Under a `tf.distribute` strategy the layers of the motivated model must read their weights as tensors and keep no "
     "state of their own. Train on one device, or leave these layers out."
 )
-READING = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape")  # operations that only look
 
 
 class BackendStep:
@@ -94,9 +94,9 @@ class BackendStep:
         model, shared = self._nested[level], self._maps[level - 1]
         shared.copy_to_motivated()
         pairs = list(zip(shared.entries, shared.placements))
-        users = [_users(entry.motivated) for entry, _ in pairs]
+        before = [users(entry.motivated) for entry, _ in pairs]
         y_pred = model(x, **({"training": training} if self._takes_training[level] else {}))
-        carry_back([pair for pair, before in zip(pairs, users) if _written(pair[0].motivated, before)])
+        carry_back([pair for pair, then in zip(pairs, before) if written(pair[0].motivated, then)])
         return y_pred, model.losses
 
     def tensor_of(self: Any, variable: Any) -> Any:
@@ -134,7 +134,7 @@ class BackendStep:
         read = list({id(v): v for v in read}.values())
         found = dict(zip(map(id, read), tape.gradient(scaled_loss, [v.value for v in read])))
         if read_own:
-            hand_on(shared, found, _split, _sum)
+            hand_on(shared, found, split, added)
         elif motivated and self._running.own_gradients:
             lost = [e.base.path for e in shared.entries if id(e.base) in found and found[id(e.base)] is None]
             if lost:
@@ -206,56 +206,6 @@ def untraced(layers: list[Any]) -> Iterator[None]:
         yield
     finally:
         tf.config.run_functions_eagerly(before)
-
-
-def _users(variable: Any) -> dict[str, str] | None:
-    """The operations of the present graph that use a variable, kinds by names; None where there is no graph."""
-    if tf.executing_eagerly():
-        return None
-    return {operation.name: operation.type for operation in _handle(variable).consumers()}
-
-
-def _written(variable: Any, before: dict[str, str] | None) -> bool:
-    """Whether a variable may have been written to since it had these users: also by a function that it went into."""
-    if before is None:
-        return True
-    return any(kind not in READING for name, kind in (_users(variable) or {}).items() if name not in before)
-
-
-def _handle(variable: Any) -> Any:
-    """The handle of a variable as the operations of the present graph know it."""
-    graph = tf.compat.v1.get_default_graph()
-    return graph.capture(variable.value.handle) if hasattr(graph, "capture") else variable.value.handle
-
-
-def _split(gradient: Any, placement: Any) -> tuple[Any, Any]:
-    """The part of a widened weight's gradient that is the base's, and the gradient with zeros in its place."""
-    if isinstance(gradient, tf.IndexedSlices):
-        if placement.prefix:
-            return _split_rows(gradient, placement)
-        gradient = tf.convert_to_tensor(gradient)
-    return placement.take(gradient), tf.where(placement.mask, tf.zeros_like(gradient), gradient)
-
-
-def _split_rows(gradient: tf.IndexedSlices, placement: Any) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
-    """The same for the gradient of some rows, as of an embedding. It stays one of rows: optimizers compute something
-    else for a dense one."""
-    rows, *columns = placement.slices
-    inside = tf.reshape(gradient.indices < rows.stop, [-1, *([1] * len(columns))])
-    mask = tf.logical_and(inside, placement.mask.any(axis=0, keepdims=True))
-    values, zero = gradient.values, tf.zeros((), gradient.values.dtype)
-    inner = tf.where(inside, values[(slice(None), *columns)], zero)
-    # Rows beyond the base's add zero to its first.
-    indices = tf.where(gradient.indices < rows.stop, gradient.indices, tf.zeros_like(gradient.indices))
-    rest = tf.IndexedSlices(tf.where(mask, zero, values), gradient.indices, gradient.dense_shape)
-    return tf.IndexedSlices(inner, indices, [s.stop for s in placement.slices]), rest
-
-
-def _sum(first: Any, second: Any) -> Any:
-    if isinstance(first, tf.IndexedSlices) and isinstance(second, tf.IndexedSlices):
-        values, indices = ([getattr(g, name) for g in (first, second)] for name in ("values", "indices"))
-        return tf.IndexedSlices(tf.concat(values, 0), tf.concat(indices, 0), first.dense_shape)
-    return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
 
 
 def _called(branch: Callable[[], Any]) -> Callable[[], Any]:
