@@ -348,10 +348,8 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
         check_frozen_alike(self.weights_map)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
-        if inner(optimizer) is not inner(
-            getattr(self, "optimizer", None)
-        ):  # a begun window is of the former one's gradients
-            self.update_window.forget()
+        if inner(optimizer) is not inner(getattr(self, "optimizer", None)):
+            self.update_window.forget()  # a begun window is of the former one's gradients
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = CompiledPair(
             motivation=condition,
@@ -453,7 +451,8 @@ class MotivatedModel(BackendStep, Step, Reports, Accounting, Checkpoints, BaseVi
         """As in Keras, which calls it in `fit` and `train_on_batch`."""
         self.check_variables()
         self.check_trained()
-        self._running.ran.clear()
+        if force or self.train_function is None:
+            self._running.ran.clear()
         self.replace_lost_writes()
         self._lost_writes.forget()
         return super().make_train_function(force)
