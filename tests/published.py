@@ -14,6 +14,9 @@ BACKEND = keras.backend.backend()
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks/results/matrix"
 # The pair computes the same in the same order under PyTorch; the others' compilers may join operations otherwise.
 TOLERANCE = {"torch": 0.0, "jax": 1e-5, "tensorflow": 1e-4}[BACKEND]
+# Of any family under TensorFlow: 1e-7 after an epoch has become 0.007 of one channel after three, by a ReLU at its edge.
+# Gradients that were lost made it 0.25 and more.
+OF_ANY = {**dict.fromkeys(("torch", "jax"), TOLERANCE), "tensorflow": 0.02}[BACKEND]
 
 
 def published(library, backend=BACKEND):
@@ -37,4 +40,4 @@ def assert_as_published(case, line):
         with pytest.raises(StockError):
             assert_equals_stock(case)
     else:  # the base's step is the stock model's own: not compiled for each case
-        assert_equals_stock(case, (False, True) if BACKEND == "torch" else (True,))
+        assert_equals_stock(case, (False, True) if BACKEND == "torch" else (True,), OF_ANY)
