@@ -14,7 +14,7 @@ BACKEND = keras.backend.backend()
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks/results/matrix"
 # The pair computes the same in the same order under PyTorch; the others' compilers may join operations otherwise.
 TOLERANCE = {"torch": 0.0, "jax": 1e-5, "tensorflow": 1e-4}[BACKEND]
-# Of any family under TensorFlow: 1e-7 after an epoch has become 0.007 of one channel after three, by a ReLU at its edge.
+# Of any family under TensorFlow: 1e-7 after an epoch can become 0.007 of a channel after three, by a ReLU at its edge.
 # Gradients that were lost made it 0.25 and more.
 OF_ANY = {**dict.fromkeys(("torch", "jax"), TOLERANCE), "tensorflow": 0.02}[BACKEND]
 
