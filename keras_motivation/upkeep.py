@@ -11,17 +11,21 @@ from keras_motivation.checks import check_frozen_alike
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
 
-class Upkeep(keras.callbacks.Callback):
-    """Brings the motivated model up to date at the ends of epochs and before validation, and checks both models.
-
-    A callback may evaluate or save the motivated model that it holds; Keras shows it the base, which stores the shared
-    weights, and does not know of the copy.
-    """
+class Check(keras.callbacks.Callback):
+    """Looks at both models before each epoch."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """No callback may have changed the set of variables since the last step, or frozen a weight in one model."""
         self.model.check_variables()
         check_frozen_alike(self.model.weights_map)
+
+
+class Upkeep(Check):
+    """Brings the motivated model up to date at the ends of epochs and before validation, and checks both models.
+
+    A callback may evaluate or save the motivated model that it holds; Keras shows it the base, which stores the shared
+    weights, and does not know of the copy.
+    """
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """For callbacks that save or evaluate after an epoch."""
@@ -60,7 +64,7 @@ def kept_up(pair: Any, callbacks: Any) -> Iterator[Any]:
         given = list(callbacks.callbacks)
         callbacks.callbacks[:] = _interleaved(given)
         for callback in callbacks.callbacks:
-            if isinstance(callback, Upkeep):
+            if isinstance(callback, Check):
                 callback.set_model(pair)
         try:
             yield callbacks
@@ -74,7 +78,7 @@ def _interleaved(callbacks: list[Any]) -> list[Any]:
     found: list[Any] = []
     for callback in callbacks:
         found += [UpkeepEachBatch() if _looks_at_batches(callback) else Upkeep(), callback]
-    return [*found, Upkeep()]
+    return found or [Check()]  # where nobody looks, nothing is copied before the end of `fit`
 
 
 def _looks_at_batches(callback: Any) -> bool:
