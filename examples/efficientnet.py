@@ -3,8 +3,8 @@
 For your own data: replace the digits by your images, set `SIZE` to 224 and `classes` to yours, train for tens of epochs
 with a decaying learning rate, and drop the loop about momentum.
 
-Test accuracy, measured on two cores with one seed after 4 epochs: base 0.775, motivated 0.719 (PyTorch, 165 s). Neither
-has converged: the nets are large for 1,437 images, and only a fifth of the batches trained the motivated one.
+After 4 epochs neither has converged: the nets are large for 1,437 images, and only a fifth of the batches trained the
+motivated one. It shows how, not how well.
 """
 
 import argparse
