@@ -316,3 +316,28 @@ def test_what_a_traced_function_calls_is_not_what_the_check_has_put_there(part):
         model(x)
         for (path, old), (_, new) in zip(after, states(model), strict=True):
             np.testing.assert_array_equal(new, old, err_msg=path)  # inference moves no statistics
+
+
+def test_a_batch_that_failed_is_not_carried_back_later():
+    """What its forward pass wrote must not come over weights that were loaded meanwhile."""
+    pair, _ = pair_and_stock("projected", 0)
+    x, y = data(pair.base, 1)
+
+    def failing(y_true, y_pred):
+        if switch["on"]:
+            raise RuntimeError("no loss today")
+        return crossentropy()(y_true, y_pred)
+
+    switch = {"on": False}
+    pair.compile(keras.optimizers.SGD(0.0), failing, motivation=km.Schedule([True, True, False]), run_eagerly=True)
+    pair.train_on_batch(x, y)  # Keras asks the loss once before the first batch
+    switch["on"] = True
+    with pytest.raises(RuntimeError, match="no loss today"):
+        pair.train_on_batch(x, y)
+    switch["on"] = False
+    pair.motivation.motivated.assign(False)
+    loaded = [0.01 * np.ones(v.shape, "float32") for v in pair.base.weights]  # small enough to need no projection
+    pair.base.set_weights(loaded)
+    pair.train_on_batch(x, y)
+    for v, value in zip(pair.base.weights, loaded):
+        np.testing.assert_allclose(numpy(v), value, rtol=1e-6, err_msg=v.path)

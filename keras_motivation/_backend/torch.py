@@ -120,6 +120,7 @@ class BackendStep:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.trained_variables(motivated)
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, motivated)
+        self._running.written = []  # of a batch that failed, nothing is carried back any more
         minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
         mean_loss = loss.detach()
         applied = batches_applied(self.optimizer) if variables else None
@@ -133,7 +134,6 @@ class BackendStep:
         gradients = self._gradients(motivated, variables, self.optimizer.scale_loss(minimised)) if variables else []
         with torch.no_grad():
             carry_back(self._running.written)
-            self._running.written = []
             self.mean_over_replicas([*(g for g in gradients if g is not None), mean_loss])
             if variables:
                 self.apply_gradients(gradients, variables, applied)
