@@ -64,14 +64,14 @@ $(BACKENDS:%=test-%-slow): test-%-slow: $(VENV)/.installed-dev $(BACKENDS:%=$(VE
 
 # KerasCV imports TensorFlow under every backend.
 test-cv: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%) $(VENV)/.installed-tensorflow
-	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m cv tests/test_keras_cv.py; done
+	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) -m cv tests/stock_models/test_keras_cv.py; done
 
 # Every family of stock models against the stock model: minutes a backend, most of it compiling.
 test-matrix: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(BACKENDS:%=test-%-matrix)
 
 $(BACKENDS:%=test-%-matrix): test-%-matrix: $(VENV)/.installed-cv $(BACKENDS:%=$(VENV)/.installed-%)
-	KERAS_BACKEND=$* $(PYTEST) -m matrix tests/test_stock_matrix.py tests/test_keras_cv_matrix.py
+	KERAS_BACKEND=$* $(PYTEST) -m matrix tests/stock_models/test_stock_matrix.py tests/stock_models/test_keras_cv_matrix.py
 
 # One thread: with as many as there are cores, the time of a step depends on when the machine puts threads to sleep.
 BENCH := TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \

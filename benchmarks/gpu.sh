@@ -10,7 +10,7 @@ source "$(dirname "$0")/gpu_environment.sh"
 export NVIDIA_TF32_OVERRIDE=0 JAX_DEFAULT_MATMUL_PRECISION=highest
 
 files=("$@")
-[[ ${#files[@]} -gt 0 ]] || files=(tests/test_*.py)
+[[ ${#files[@]} -gt 0 ]] || mapfile -t files < <(find tests -name 'test_*.py' | sort)
 # One process a file and backend, as many at a time as there are cores: compiling takes most of the time.
 for backend in jax torch; do printf "$backend %s\n" "${files[@]}"; done |
     timeout "$LIMIT" xargs -P "$(nproc)" -L 1 bash -c \

@@ -1,4 +1,4 @@
-"""A pair on several processes under PyTorch: replicas that train in step, as with DistributedDataParallel.
+"""Trains a pair in several processes under PyTorch: replicas make the same updates, as in DistributedDataParallel.
 
 On one machine with N GPUs (without GPUs, the processes share the CPU):
 
@@ -9,7 +9,7 @@ On several machines, run on each of them, R being 0, 1, ... and HOST the address
     KERAS_BACKEND=torch torchrun --nnodes M --node-rank R --nproc-per-node N --rdzv-backend c10d \\
         --rdzv-endpoint HOST:29500 examples/distributed_pytorch.py
 
-For your own training, copy `ReplicatedPair`. Started by `python` alone, it trains in one process on the same batches.
+For your own training, copy `ReplicatedPair`. Started with `python` alone, it trains in one process on the same batches.
 """
 
 import argparse
@@ -31,25 +31,25 @@ import keras_motivation as km
 
 @keras.saving.register_keras_serializable("distributed_pytorch")
 class ReplicatedPair(km.MotivatedModel):
-    """A pair whose replicas, one a process, start alike and train on the mean gradients of all processes.
+    """A pair with one replica per process. All replicas start equal and train on the mean gradients of all processes.
 
-    The condition hears the mean loss, so that all take the same branch. Each process feeds its own share of a global
-    batch, all of the same size, and as many of them.
+    The condition receives the mean loss, so all replicas train the same model. Each process passes its own part of a
+    global batch. All processes need batches of the same size, and the same number of batches.
     """
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """As in Keras. Process 0 decides where all begin."""
+        """As in Keras. All processes begin with the state of process 0."""
         if dist.is_initialized() and self.motivation is not None:
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
-            # Not the random seeds of the models: each process drops other units.
+            # Not the random seeds of the models, so that dropout differs between processes.
             parts = [self.motivation, self.trained_examples, self.update_window, self.optimizer]
             for variable in [*self.weights, *(v for part in parts for v in part.variables)]:
                 dist.broadcast(variable.value.data, src=0)
         return super().fit(*args, **kwargs)
 
     def mean_over_replicas(self, tensors: list[Any]) -> None:
-        """Gradients and loss, and batch-norm statistics with them, which each process has of its own examples."""
+        """Averages gradients, loss and batch-norm statistics, which each process has from its own examples."""
         if dist.is_initialized():
             statistics = [v.value for v in self.weights if v.name in ("moving_mean", "moving_variance")]
             tensors = tensors + statistics
@@ -91,7 +91,7 @@ def main() -> None:
     images = torch.tensor(digits.images[..., None] / 16, dtype=torch.float32, device="cpu")
     labels = torch.tensor(digits.target, device="cpu")
     train = TensorDataset(images[:1280], labels[:1280])
-    sampler: DistributedSampler = DistributedSampler(train, processes, rank)  # deals out the shares
+    sampler: DistributedSampler = DistributedSampler(train, processes, rank)  # gives each process its part
     loader = DataLoader(train, options.batch // processes, sampler=sampler, drop_last=True)
     reshuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: sampler.set_epoch(epoch))
 
@@ -101,12 +101,12 @@ def main() -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(0.01), loss, metrics=["accuracy"], motivation=km.LossStreak(k=1))
     record = km.MotivationHistory()
-    # All processes validate on all of the validation data, so that a callback decides alike everywhere.
+    # All processes validate on all validation data, so that a callback makes the same decision in each of them.
     validation = (images[1280:], labels[1280:])
     history = model.fit(
         loader,
         epochs=options.epochs,
-        shuffle=False,  # the sampler does
+        shuffle=False,  # the sampler shuffles
         validation_data=validation,
         callbacks=[reshuffle, record],
         verbose=2 if rank == 0 else 0,

@@ -1,10 +1,10 @@
-"""One run of an image classification experiment: a nested pair trained by motivation, or one of the arms to compare.
+"""One run of an image classification experiment: a pair trained with motivation, or an arm for comparison.
 
     KERAS_BACKEND=torch python examples/image_classification.py --data digits --pair resnet-8/14 --epochs 5 --k 2
 
 It prints one line of JSON: all settings, versions, both models' test accuracies before and after batch norm is
-recalibrated, the share of motivated batches, training FLOPs and wall time; `--output` appends it to a file.
-`image_sweep.py` runs many arms and seeds, `image_report.py` makes tables of the lines.
+recalibrated, the share of motivated batches, training FLOPs and wall time. `--output` appends the line to a file.
+`image_sweep.py` runs many arms and seeds. `image_report.py` makes tables from the lines.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import keras_motivation as km
 
 
 def condition(options: argparse.Namespace, steps: int) -> km.MotivationCondition:
-    """The motivation condition of an arm; `steps` batches are to come."""
+    """The motivation condition of an arm, for a training of `steps` batches."""
     if options.arm == "random" and options.share is not None:
         return km.RandomActivation(options.share, seed=options.seed)
     if options.arm in ("random", "count-matched"):

@@ -1,4 +1,4 @@
-"""Data for the image experiments: pixels from 0 to 255 and labels, from what ships with other packages or a file."""
+"""Data for the image experiments: pixels from 0 to 255 and labels, from other packages or from a file."""
 
 import keras
 import numpy as np
@@ -10,8 +10,8 @@ def load(data: str, examples: int | None = None, image_size: int | None = None) 
     Args:
         data: "digits" (scikit-learn's, 1280 training images of 8x8), "cifar10" or "cifar100" (`keras.datasets`), or the
             path of an `.npz` with the arrays `x_train`, `y_train`, `x_test`, `y_test`.
-        examples: How many training images to take, from the first on; all if `None`.
-        image_size: Side to which the images are averaged down, a divisor of theirs.
+        examples: How many training images to take, beginning with the first; all if `None`.
+        image_size: Side to which the images are averaged down. It must divide their side.
 
     Returns:
         `x_train`, `y_train`, `x_test`, `y_test`.

@@ -1,4 +1,4 @@
-"""What is measured after a run of an image experiment, and on what it ran."""
+"""What is measured after a run of an image experiment, and the device and versions of the run."""
 
 import importlib
 
@@ -28,7 +28,7 @@ def cost(pair: keras.Model, flops: list[int], arm: str) -> float:
 
 
 def device() -> str:
-    """What the run ran on."""
+    """The device of the run."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -41,6 +41,6 @@ def device() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that decide a result."""
+    """Versions of the packages that affect a result."""
     names = ("keras", "keras_motivation", keras.backend.backend(), "numpy")
     return {name: importlib.import_module(name).__version__ for name in names}

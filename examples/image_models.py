@@ -1,6 +1,6 @@
 """The nested pairs of the image experiments, by name. All take pixels from 0 to 255 and give logits.
 
-Augmentation is part of the models, as Keras layers that act in training only: on every backend it runs inside the
+Augmentation is a part of the models, as Keras layers that act only in training. So on every backend it runs inside the
 compiled step.
 """
 
@@ -11,11 +11,11 @@ from keras import layers
 
 
 def augmented(inputs: keras.KerasTensor, flip: bool | None) -> keras.KerasTensor:
-    """Standard augmentation: shifts of up to an eighth of the image, and mirroring; none if `flip` is None."""
+    """Standard augmentation: shifts of up to an eighth of the image, and mirroring. None if `flip` is None."""
     if flip is None:
         return inputs
     shift = layers.RandomTranslation(0.125, 0.125, fill_mode="constant", interpolation="nearest", name="shift")
-    # Keras declares this layer unfit for XLA on all backends, and would run the whole model op by op under JAX.
+    # Keras says that this layer does not support XLA. Under JAX, it would run the whole model op by op.
     shift.supports_jit = keras.backend.backend() == "jax"
     x = shift(inputs)
     return layers.RandomFlip("horizontal", name="mirror")(x) if flip else x
@@ -49,7 +49,7 @@ def resnet(depth: int, width: int = 16) -> Callable[..., keras.Model]:
 
 
 def efficientnet(size: int) -> Callable[..., keras.Model]:
-    """EfficientNet-B0, B1 or B2 of keras.applications, which shrinks its input 32 times: images of 64 and more."""
+    """EfficientNet-B0, B1 or B2 of keras.applications, for images of 64 and more: it makes them 32 times smaller."""
 
     def build(shape: tuple[int, ...], classes: int, flip: bool | None) -> keras.Model:
         application = getattr(keras.applications, f"EfficientNetB{size}")
@@ -84,7 +84,7 @@ def vit(blocks: int, heads: int) -> Callable[..., keras.Model]:
 
 
 def dense(width: int) -> Callable[..., keras.Model]:
-    """Two hidden layers: so little to compute that the host's work for each batch shows."""
+    """Two hidden layers. They need so little time that the host's work for each batch is visible."""
 
     def build(shape: tuple[int, ...], classes: int, flip: bool | None) -> keras.Model:
         inputs = keras.Input(shape)

@@ -1,10 +1,10 @@
-"""Tables of image experiments, from their JSON lines.
+"""Makes tables of image experiments from their JSON lines.
 
     python examples/image_report.py benchmarks/results/*.jsonl --page docs/results.md
 
-Each arm is compared with the standalone twin of the same seed, so that what the seeds have in common cancels out.
-The page's part between the marks `<!-- tables -->` and `<!-- end of tables -->` is replaced; without `--page` they
-are printed.
+Each arm is compared with the standalone twin of the same seed, so that effects of the seed cancel out. The part of the
+page between the marks `<!-- tables -->` and `<!-- end of tables -->` is replaced. Without `--page`, the tables are
+printed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from image_settings import described, read
 from image_statistics import paired, spread
 
 ENOUGH = 5  # seeds; tables say where there are fewer
-# What tells arms of one experiment apart; the other settings tell experiments apart.
+# Settings in which the arms of one experiment differ. Experiments differ in the other settings.
 ARM = ("arm", "k", "trend", "share", "since", "until", "motivated_batch", "extension", "statistics")
 MARKS = re.compile(r"(<!-- tables -->\n).*?(<!-- end of tables -->)", re.DOTALL)
 HEAD = (
@@ -67,11 +67,12 @@ def table(lines: Sequence[dict[str, Any]], which: str) -> str:
 
 
 def report(lines: Sequence[dict[str, Any]]) -> str:
-    """All experiments, and what is still open."""
+    """The tables of all experiments, and what is still to be run."""
     experiments: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for line in lines:
         common = {k: v for k, v in line["settings"].items() if k not in (*ARM, "seed")}
-        common |= {"backend": line["backend"], "device": line["device"]}  # seeds mean nothing across backends
+        # A seed gives other numbers under another backend.
+        common |= {"backend": line["backend"], "device": line["device"]}
         experiments[json.dumps(common)].append(line)
     parts = []
     order = list(dict.fromkeys((line["settings"]["data"], line["settings"]["pair"]) for line in lines))
@@ -80,7 +81,7 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         first = item[1][0]["settings"]
         return order.index((first["data"], first["pair"])), -len(item[1])
 
-    for key, found in sorted(experiments.items(), key=rank):  # of one pair, what says most comes first
+    for key, found in sorted(experiments.items(), key=rank):  # of one pair, the experiment with the most runs first
         settings = json.loads(key)
         images = f"{settings['examples'] or 'all'} training images"
         images += f" of {settings['image_size']}x{settings['image_size']}" if settings["image_size"] else ""
@@ -89,7 +90,7 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         machines = sorted(
             {f"{line['backend']} {line['versions'][line['backend']]} on {line['device']}" for line in found}
         )
-        few = max(line["settings"]["seed"] for line in found) < 2  # then the second table is not worth its length
+        few = max(line["settings"]["seed"] for line in found) < 2  # then the second table is left out
         parts.append(
             f"### {settings['data']}, {settings['pair']}, {settings['epochs']} epochs, {rate}\n\n{images}, batches of "
             f"{settings['batch']}, {settings['optimizer']}; {len(found)} runs; {'; '.join(machines)}.\n\n"

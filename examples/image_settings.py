@@ -20,7 +20,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--pair", default="resnet-8/14", help="a name in image_models.PAIRS")
     add("--arm", choices=ARMS, default="motivation", help="base-weighted: the base alone, with the joint loss's weight")
     add("--k", type=int, default=2, help="falls of the loss in a row that start motivation; 0: always")
-    add("--trend", action="store_true", help="instead of --k: motivated while the loss of late is below the one before")
+    add("--trend", action="store_true", help="instead of --k: motivated while recent losses are below earlier losses")
     add("--share", type=float, help="of motivated batches, for --arm random; that of the recorded run if left out")
     add("--since", type=float, default=0.0, help="the part of the training before which no batch is motivated")
     add("--until", type=float, default=1.0, help="the part of the training after which no batch is motivated")
@@ -39,7 +39,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def settings(options: dict[str, Any]) -> dict[str, Any]:
-    """What decides the result of a run: not where files lie. Lines from before a setting was there have its default."""
+    """The settings that affect the result of a run. Lines that are older than a setting have its default."""
     kept = {name: value for name, value in {**vars(parse([])), **options}.items() if name not in ("record", "output")}
     return kept | {"data": pathlib.Path(kept["data"]).stem}
 

@@ -1,8 +1,8 @@
-"""All arms of an image experiment over seeds, one process a run; starts where it stopped.
+"""Runs all arms of an image experiment over seeds, one process for each run. Continues where it stopped.
 
     KERAS_BACKEND=torch python examples/image_sweep.py --output runs.jsonl --seeds 5 --jobs 2 -- --data digits
 
-Arguments after `--` go to `image_classification.py` as they are. Runs that stand in the output file are not repeated.
+Arguments after `--` are passed to `image_classification.py`. Runs that are in the output file are not repeated.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from image_settings import parse, read, settings
 SCRIPT = pathlib.Path(__file__).with_name("image_classification.py")
 KS, STATISTICS = ("1", "2", "3"), ("private", "shared")
 LATE_JOINT = ["--k", "1", "--since", "0.333", "--motivated-batch", "joint"]
-# The arms of the paper, and its setting among them; then what might do better, each with its control.
+# The arms of the paper, with its own setting. Then arms that might do better, each with its control.
 GROUPS: dict[str, list[list[str]]] = {
     "paper": [
         ["--arm", "base"],
@@ -42,7 +42,7 @@ GROUPS: dict[str, list[list[str]]] = {
         *(["--k", "0", "--since", "0.667", "--motivated-batch", kind] for kind in ("joint", "average")),
         ["--arm", "random", "--share", "0.33", "--motivated-batch", "joint"],
     ],
-    # What came nearest to the goal, at about 0.8 of the motivated model's cost, with their controls.
+    # The arms that came nearest to the goal, at about 0.8 of the motivated model's cost, with their controls.
     "candidates": [
         ["--arm", "base"],
         ["--arm", "motivated-alone"],
@@ -56,7 +56,7 @@ GROUPS: dict[str, list[list[str]]] = {
 
 
 def runs(groups: Sequence[str], seeds: Iterable[int], common: list[str]) -> Iterator[list[list[str]]]:
-    """Lists of runs that may go side by side: of each seed first those that the others go by."""
+    """Lists of runs that can run at the same time. The runs that others depend on come first."""
     for seed in seeds:
         arms = [[*common, *arm, "--seed", str(seed)] for group in groups for arm in GROUPS[group]]
         follow = [arm for arm in arms if parse(arm).arm in ("random", "count-matched") and parse(arm).share is None]
@@ -66,7 +66,7 @@ def runs(groups: Sequence[str], seeds: Iterable[int], common: list[str]) -> Iter
 
 
 def main() -> None:
-    """Runs what is missing."""
+    """Runs the missing runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, required=True, help="file of JSON lines")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=["paper"])

@@ -1,7 +1,8 @@
 """Train once, deploy two sizes: a nested ResNet pair on scikit-learn's digits (1,797 real 8x8 images).
 
-Run it with `make quickstart`. It trains the pair and, to compare, both models alone for as many epochs, prints one
-table, and writes `base.keras`, `motivated.keras` and `motivation.png`. It takes about a minute on two cores.
+Run it with `make quickstart`. It trains the pair, and for comparison both models alone for the same number of epochs.
+It prints one table, and writes `base.keras`, `motivated.keras` and `motivation.png`. It takes about a minute on two
+cores.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import keras_motivation as km
 
 
 def resnet(blocks: int, width: int = 16) -> keras.Model:
-    """Two stages of `blocks` residual blocks. The names of the layers say which weight is which across sizes."""
+    """Two stages of `blocks` residual blocks. Weights are matched by the names of the layers."""
     inputs = keras.Input((8, 8, 1))
     x = layers.Conv2D(width, 3, padding="same", use_bias=False, name="stem")(inputs)
     for stage in (1, 2):
@@ -38,7 +39,7 @@ def resnet(blocks: int, width: int = 16) -> keras.Model:
 
 
 def draw(path: Path, record: km.MotivationHistory, histories: dict[str, dict], costs: dict[str, float]) -> None:
-    """Loss by batch with the motivated spans marked, and test accuracy against training cost."""
+    """Draws the loss of each batch with motivated batches marked, and test accuracy against training cost."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
     km.plots.plot_losses(record, ax=left)
     km.plots.plot_accuracy(histories, costs, ax=right)

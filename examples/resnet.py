@@ -2,7 +2,7 @@
 
 For your own data: replace the digits by your images, set `image_shape=(224, 224, 3)`, and take the sizes of ResNet50
 and ResNet101: `block_type="bottleneck_block"` with `stackwise_num_blocks=[3, 4, 6, 3]` and `[3, 4, 23, 3]`. Channels
-can grow as well as blocks, but KerasHub wants 64 filters in the first stage.
+can grow as well as blocks, but KerasHub requires 64 filters in the first stage.
 
 Test accuracy under PyTorch with one seed: base 0.994, motivated 0.994, in 24 s of one core.
 """

@@ -1,8 +1,8 @@
 """A small BERT inside a larger one, both from KerasHub: which standard-library module is this line of source from?
 
-For your own data: fill `texts`, split them with a KerasHub tokenizer, set `LENGTH` to some hundred. Depth and width may
-grow, the size of a head may not. Test accuracy under PyTorch with one seed: base 0.800, motivated 0.800, in 41 s of one
-core. The warning: BERT's norms forbid a silent extension.
+For your own data: fill `texts`, split them with a KerasHub tokenizer, and set `LENGTH` to some hundred. Depth and width
+may grow, the size of a head may not. Test accuracy under PyTorch with one seed: base 0.800, motivated 0.800, in 41 s of
+one core. A warning says that the extension is not silent: BERT's norms do not allow it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("output"
 options = parser.parse_args()
 MODULES = ["_pydecimal", "argparse", "doctest", "inspect", "mailbox", "tarfile", "turtle", "typing"]
 LENGTH, WORDS, HEAD = 24, 4000, 16
-# Lines of three words or more, each once. Of every 50 lines in a row the last 10 are held out for testing.
+# Lines with three words or more, each once. Of every 50 lines in a row, the last 10 are for testing.
 texts: tuple[dict[str, int], dict[str, int]] = {}, {}
 for label, module in enumerate(MODULES):
     source = pathlib.Path(sysconfig.get_path("stdlib"), f"{module}.py").read_text(encoding="utf-8")

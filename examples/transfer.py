@@ -1,8 +1,9 @@
-"""Transfer learning: fit a pair on one data set, reuse both saved models as backbones for another.
+"""Transfer learning: trains a pair on one data set, and uses both saved models as backbones for another.
 
-Trains a ResNet pair on the digits 0 to 4 (or `--source cifar10`), saves `base.keras` and `motivated.keras`, and learns
-the digits 5 to 9 from few examples with either as a backbone: frozen under a new head, then fine-tuned; beside both the
-same from random weights. The saved files are plain Keras models: this half would run without the package.
+It trains a ResNet pair on the digits 0 to 4 (or `--source cifar10`), and saves `base.keras` and `motivated.keras`. Then
+each of them is the backbone for learning the digits 5 to 9 from few examples: first frozen under a new head, then
+fine-tuned. For comparison, the same is done from random weights. The saved files are plain Keras models, so the second
+half does not need this package.
 
     KERAS_BACKEND=jax python examples/transfer.py
 
@@ -32,7 +33,7 @@ SIDE = 16
 
 
 def images(x: np.ndarray) -> np.ndarray:
-    """Any images as 16x16 in three channels, so that what was learnt on one data set fits the other."""
+    """Converts images to 16x16 with three channels, so that a model for one data set fits the other."""
     x = np.repeat(np.repeat(x, max(1, SIDE // x.shape[1]), axis=1), max(1, SIDE // x.shape[2]), axis=2)
     return np.broadcast_to(x, (*x.shape[:3], 3)).astype("float32")
 
@@ -44,14 +45,14 @@ def source_data(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def target_data(examples: int) -> tuple[np.ndarray, ...]:
-    """The digits 5 to 9: few for training, all of the test set's."""
+    """The digits 5 to 9: few for training, and all of the test set."""
     x, y, x_test, y_test = load("digits")
     parts = x[y > 4][:examples], y[y > 4][:examples] - 5, x_test[y_test > 4], y_test[y_test > 4] - 5
     return images(parts[0]), parts[1], images(parts[2]), parts[3]
 
 
 def learn(backbone: keras.Model, epochs: int, data: tuple[np.ndarray, ...]) -> tuple[float, float]:
-    """Test accuracy with a new head on the frozen backbone, and after fine-tuning all of it."""
+    """Test accuracy with a new head on the frozen backbone, and after fine-tuning the whole model."""
     x, y, x_test, y_test = data
     features = keras.Model(backbone.input, backbone.get_layer("pool").output)
     model = keras.Sequential([features, layers.Dense(5)])

@@ -1,6 +1,6 @@
 """A small vision transformer inside a larger one, both from KerasHub, on scikit-learn's digits.
 
-The larger one is wider and deeper: depth, width and the number of heads grow; the size of a head must stay the same.
+The larger model is wider and deeper: depth, width and the number of heads grow. The size of a head must not change.
 
 For your own data: replace the digits by your images, and set `SIZE` and `patch_size` (usually 224 and 16) and `HEAD`
 (64). For a pretrained start see docs/deploy.md. Test accuracy under PyTorch with one seed: base 0.953, motivated 0.958,

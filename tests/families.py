@@ -61,3 +61,14 @@ def assert_works(base, motivated, x, y, nesting, tmp_path, extension="silent", *
             for value, kept in zip(values(loaded), expected):
                 np.testing.assert_array_equal(value, kept)
     return model
+
+
+def attention_net(width, heads, depth=1):
+    """A pre-norm transformer whose width, heads and depth can be extended."""
+    inputs = keras.Input((6, 3))
+    x = layers.Dense(width, name="embed")(inputs)
+    for i in range(depth):
+        y = layers.LayerNormalization(name=f"norm{i}")(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(heads, 4, name=f"attention{i}")(y, y)])
+    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization(name="norm")(x))
+    return keras.Model(inputs, layers.Dense(3, activation="softmax", name="head")(x))

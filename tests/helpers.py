@@ -7,7 +7,7 @@ from keras import layers
 import keras_motivation as km
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable(__name__)
 class Alternate(km.MotivationCondition):
     """Every second batch is motivated, whatever the loss."""
 
@@ -127,3 +127,34 @@ class Recorder(keras.callbacks.Callback):
         self._sums = sums
         self.losses.append(loss)
         self.motivated.append(bool(round(motivated)))
+
+
+@keras.saving.register_keras_serializable(__name__)
+class Held(km.MotivationCondition):
+    """Goes on with the model that the test has chosen."""
+
+    def update(self, loss):
+        return self.motivated
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y, batch=4):
+        super().__init__()
+        self.x, self.y, self.batch = x, y, batch
+
+    def __len__(self):
+        return len(self.x) // self.batch
+
+    def __getitem__(self, i):
+        part = slice(i * self.batch, (i + 1) * self.batch)
+        return self.x[part], self.y[part]
+
+
+def assert_in_step(base, motivated):
+    """The base's trained weights stand in the motivated model, by layer name and as prefixes."""
+    for layer in base.layers:
+        if not layer.weights:
+            continue
+        for inner, outer in zip(layer.trainable_weights, motivated.get_layer(layer.name).trainable_weights):
+            window = tuple(slice(0, n) for n in inner.shape)
+            np.testing.assert_array_equal(numpy(outer)[window], numpy(inner))

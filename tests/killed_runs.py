@@ -106,7 +106,7 @@ class Slow(keras.callbacks.Callback):
         time.sleep(0.03)
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable(__name__)
 class Streak(km.LossStreak):
     """Its memory is written in the middle of the file: some of the pair's parts come before it, some after."""
 

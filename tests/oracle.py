@@ -65,7 +65,8 @@ class LiteralProcedure:
         motivated: The larger model, compiled with another of the same kind.
         rule: A rule, or a number of falls in a row.
         statistics: "shared" or "private".
-        pairs: `(base weight, motivated weight)` of the shared weights; by name if not given.
+        pairs: `(base weight, motivated weight)` of the shared weights, with the base's positions on each axis of the
+            latter as a third if they are not the first ones; by name if not given.
     """
 
     def __init__(self, base, motivated, rule, statistics="shared", pairs=None):
@@ -74,13 +75,16 @@ class LiteralProcedure:
         if pairs is None:
             partners = {weight.path: weight for weight in motivated.weights}
             pairs = [(weight, partners[weight.path]) for weight in base.weights]
-        self.pairs = pairs
+        self.pairs = [
+            (inner, outer, np.ix_(*(places[0] if places else map(range, inner.shape))))
+            for inner, outer, *places in pairs
+        ]
         for model in (base, motivated):
             model.optimizer.build(model.trainable_variables)
         self.own_counts = values(v for v in motivated.optimizer.variables if v.shape == ())
         self.copy_in()
         if statistics == "private":  # from now on, each model keeps its own buffers
-            self.pairs = [(weight, partner) for weight, partner in self.pairs if weight.trainable]
+            self.pairs = [pair for pair in self.pairs if pair[0].trainable]
 
     def train(self, batches):
         """Returns the loss of each batch and whether it was motivated."""
@@ -107,15 +111,14 @@ class LiteralProcedure:
         loss = float(self.motivated.train_on_batch(x, y))
         if not any(name in type(optimizer).__name__ for name in ("Adam", "Nadam")):
             return loss
-        mapped = [outer for _, outer in self.pairs]
+        mapped = [outer for _, outer, _ in self.pairs]
         counts = [v for v in optimizer.variables if v.shape == ()]
         after = values(mapped), values(counts)
         assign(state, before)
         assign(counts, self.own_counts)
         self.motivated.train_on_batch(x, y)
         self.own_counts = values(counts)
-        for (inner, outer), value in zip(self.pairs, after[0]):
-            part = tuple(slice(0, n) for n in inner.shape)
+        for (_, outer, part), value in zip(self.pairs, after[0]):
             whole = values([outer])[0]
             whole[part] = value[part]
             outer.assign(whole)
@@ -123,14 +126,14 @@ class LiteralProcedure:
         return loss
 
     def copy_in(self):
-        for inner, outer in self._all_pairs():
+        for inner, outer, places in self._all_pairs():
             value = np.array(ops.convert_to_numpy(outer.value))
-            value[tuple(slice(0, n) for n in inner.shape)] = ops.convert_to_numpy(inner.value)
+            value[places] = ops.convert_to_numpy(inner.value)
             outer.assign(value)
 
     def copy_out(self):
-        for inner, outer in self._all_pairs():
-            inner.assign(ops.convert_to_numpy(outer.value)[tuple(slice(0, n) for n in inner.shape)])
+        for inner, outer, places in self._all_pairs():
+            inner.assign(ops.convert_to_numpy(outer.value)[places])
 
     def _all_pairs(self):
         """Weights and buffers, the optimizers' slots of the mapped weights, and their counts."""
@@ -140,10 +143,11 @@ class LiteralProcedure:
             {id(v): i for i, v in enumerate(model.trainable_variables)} for model in (self.base, self.motivated)
         ]
         for inner_slots, outer_slots in zip(*map(slots, optimizers), strict=True):
-            for inner, outer in self.pairs:
+            for inner, outer, places in self.pairs:
                 if id(inner) in positions[0]:
-                    yield inner_slots[positions[0][id(inner)]], outer_slots[positions[1][id(outer)]]
-        yield from zip(*([v for v in o.variables if v.shape == ()] for o in optimizers), strict=True)
+                    yield inner_slots[positions[0][id(inner)]], outer_slots[positions[1][id(outer)]], places
+        for counts in zip(*([v for v in o.variables if v.shape == ()] for o in optimizers), strict=True):
+            yield *counts, ()
 
 
 def values(variables):

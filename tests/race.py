@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from helpers import numpy
+from helpers import crossentropy, mlp, numpy, pair_of, vectors
 from zoo.cases import BATCH
 
 import keras_motivation as km
@@ -139,3 +139,22 @@ def deviation(actual: Any, expected: Any) -> float:
         return 0.0
     actual, expected = actual.astype("float64"), expected.astype("float64")
     return float(np.max(np.abs(actual - expected)) / max(np.max(np.abs(expected)), 0.05))
+
+
+def fit_both(which, optimizer, kind="both", epochs=2, fit_kwargs=None, **compile_kwargs):
+    """Fits the stock model and the pair on the same data; returns (stock model, its part of the pair, histories)."""
+    x, y = vectors()
+    stock = pair_of(kind, mlp)[which]
+    stock.compile(optimizer(), crossentropy(), metrics=["accuracy"], **compile_kwargs)
+    arguments = {"batch_size": 4, "epochs": epochs, "shuffle": False, "verbose": 0, **(fit_kwargs or {})}
+    expected = stock.fit(x, y, **arguments).history
+    pair = km.MotivatedModel(*pair_of(kind, mlp), extension="random")
+    motivation = km.Always() if which else km.Never()
+    pair.compile(optimizer(), crossentropy(), metrics=["accuracy"], motivation=motivation, **compile_kwargs)
+    before = [np.array(numpy(v)) for v in extension(pair)]
+    history = pair.fit(x, y, **arguments).history
+    return stock, pair, before, expected, history
+
+
+def extension(pair):
+    return [v for v in pair.variables if not any(v is b for b in pair.base.variables)]

@@ -1,21 +1,24 @@
 """Random nested pairs, drawn by hypothesis as descriptions from which `random_nets` builds the models.
 
-A description is plain data, so that a failing one can be pasted into a test. At a risk, it has steps that move the
-channels of a wider tensor: flatten, join, fold, permute, gates, groups.
+A description is plain data, so that a failing one can be pasted into a test. On request it has traps: steps after which
+no map makes the models nest, or none that the package knows.
 """
 
 import numpy as np
 from hypothesis import strategies as st
-from random_nets import INPUTS, RECURRENT
+from random_steps import INPUTS, RECURRENT
 
 WIDTHS = [(2, 2), (2, 3), (3, 3), (3, 4), (2, 4), (4, 4), (4, 6)]
+WIDE = 12  # where tensors are wider than this in the base, no step makes them much wider still
 MIXES = {
-    2: ["dense"],
-    3: ["conv", "separable", "dense", "einsum", "rnn", "lstm", "gru"],
-    4: ["conv", "separable", "transposed", "dense", "einsum"],
+    2: ["dense", "einsum"],
+    3: ["conv", "separable", "multiplied", "dense", "einsum", "time_distributed", "rnn", "lstm", "gru"],
+    4: ["conv", "separable", "multiplied", "transposed", "dense", "einsum", "time_distributed"],
 }
 ACTIVATIONS = ["relu", "gelu", "tanh", "silu", "leaky_relu", "prelu"]
 NORMS = ["batch", "group", "layer", "rms"]
+HEADS = [(1, 1), (2, 2), (1, 2), (2, 3)]
+OPERATIONS = ["flip", "roll", "softmax", "mean", "sum", "sin"]
 
 
 class Shape:
@@ -23,113 +26,133 @@ class Shape:
 
     def __init__(self, sizes, width):
         self.sizes, self.width = sizes, width
+        self.steps = []  # sizes and width behind each step so far
 
     @property
     def rank(self):
         return len(self.sizes) + 2
 
     @property
-    def grew(self):
-        return self.width[0] != self.width[1]
+    def halves(self):
+        """Whether both models have two halves of channels."""
+        return self.width[0] % 2 == self.width[1] % 2 == 0
 
 
-def _groups(draw, width, risky):
-    """Numbers of groups of equal size in both models; or, at a risk, any."""
-    size = draw(st.sampled_from([s for s in (1, 2) if width[0] % s == width[1] % s == 0]))
+def _groups(draw, width, any_size=True):
+    """Numbers of groups in both models: of one size; or, for convolutions, of one number."""
     fixed = [g for g in (1, 2) if width[0] % g == width[1] % g == 0]
-    if risky and draw(st.booleans()):
-        groups = draw(st.sampled_from(fixed))
-        return [groups, groups]
+    if any_size and draw(st.booleans()):
+        return [draw(st.sampled_from(fixed))] * 2
+    size = draw(st.sampled_from(fixed))
     return [width[0] // size, width[1] // size]
 
 
 @st.composite
-def inner_steps(draw, shape, risky):
+def inner_steps(draw, shape, traps):
     """A step that keeps the shape."""
-    kinds = ["norm", "norm", "act", "mix", "gate", "twice"]
+    kinds = ["norm", "norm", "act", "mix", "gate", "twice", "halves"]
+    kinds += ["shuffle"] if shape.halves else []
     kinds += ["depthwise", "grouped"] if shape.rank > 2 else []
-    kinds += ["attention"] * 2 if shape.rank == 3 else []
-    kinds += ["operation"] if risky else []
+    kinds += ["attention", "fused_attention", "mixer"] if shape.rank == 3 else []
+    kinds += ["operation"] * 2 if traps else []
     op = draw(st.sampled_from(kinds))
+    width = list(shape.width)
     if op == "norm":
         kind = draw(st.sampled_from(NORMS))
-        return {"op": op, "kind": kind} | ({"groups": _groups(draw, shape.width, risky)} if kind == "group" else {})
+        return {"op": op, "kind": kind} | ({"groups": _groups(draw, shape.width, traps)} if kind == "group" else {})
     if op == "act":
         return {"op": op, "kind": draw(st.sampled_from(ACTIVATIONS))}
     if op == "gate":
         return {"op": op, "width": list(draw(st.sampled_from(WIDTHS)))}
+    if op == "halves":
+        return {"op": op, "width": width}
     if op == "depthwise":
         return {"op": op, "multiplier": 1}
     if op == "grouped":
-        return {"op": op, "width": list(shape.width), "groups": _groups(draw, shape.width, risky)}
+        return {"op": op, "width": width, "groups": _groups(draw, shape.width)}
+    if op == "shuffle":
+        return {"op": op, "groups": _groups(draw, shape.width)}
     if op == "attention":
-        return {"op": op, "heads": list(draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))), "queries": draw(_ones)}
+        return {"op": op, "heads": list(draw(st.sampled_from(HEADS))), "queries": draw(st.sampled_from([1, 1, 2]))}
+    if op == "fused_attention":
+        order = draw(st.sampled_from(["parts", "heads", "split"]))
+        return {"op": op, "heads": list(draw(st.sampled_from(HEADS))), "order": order}
+    if op == "mixer":
+        return {"op": op, "positions": shape.sizes[0]}
     if op == "operation":
-        return {"op": op, "kind": draw(st.sampled_from(["flip", "roll", "softmax", "mean", "sum", "sin"]))}
-    return {"op": op, "kind": _mix_kind(draw, shape, shape.width, risky), "width": list(shape.width)}
-
-
-_ones = st.sampled_from([1, 1, 2])
-
-
-def _mix_kind(draw, shape, width, risky):
-    gated = risky or width[0] == width[1]  # a wider LSTM or GRU keeps its gates elsewhere
-    return draw(st.sampled_from([k for k in MIXES[shape.rank] if gated or k not in ("lstm", "gru")]))
+        return {"op": op, "kind": draw(st.sampled_from(OPERATIONS))}
+    return {"op": op, "kind": draw(st.sampled_from(MIXES[shape.rank])), "width": width}
 
 
 @st.composite
-def steps(draw, shape, risky, inline):
+def steps(draw, shape, traps, inline):
     """A step of the main line, which may change the shape."""
     kinds = ["residual"] * 4 + ["mix"] * 3 + ["inner"] * 2
-    kinds += ["smaller"] if shape.sizes and all(s % 2 == 0 for s in shape.sizes) else []
-    kinds += ["tokens"] if shape.rank == 4 else []
-    kinds += ["join"] if risky or shape.width[0] == shape.width[1] else []
-    kinds += ["widen"] if shape.rank > 2 else []
     kinds += ["take"] if min(shape.width) >= 2 else []
-    if risky:
-        kinds += ["fold", "flatten"] if shape.rank > 2 else []
-        kinds += ["permute", "bidirectional"] if shape.rank == 3 else []
-        kinds += ["split"] if shape.width[0] % 2 == shape.width[1] % 2 == 0 else []
+    kinds += ["smaller", "unet"] if shape.sizes and all(s % 2 == 0 for s in shape.sizes) else []
+    kinds += ["tokens"] if shape.rank == 4 else []
+    kinds += ["permute", "bidirectional", "stacked"] if shape.rank == 3 else []
+    kinds += ["split"] if shape.halves and min(shape.width) > 2 else []
+    earlier = [i for i, (sizes, _) in enumerate(shape.steps) if sizes == shape.sizes]
+    if max(shape.width) <= WIDE:
+        kinds += ["join"] * 2 + (["skip"] * 2 if earlier else [])
+        kinds += ["widen", "fold", "flatten"] if shape.rank > 2 else []
     kinds += ["inline"] * 3 if inline else []
     op = draw(st.sampled_from(kinds))
     if op == "residual":
-        branch = draw(st.lists(inner_steps(shape, risky), min_size=1, max_size=3))
+        branch = draw(st.lists(inner_steps(shape, traps), min_size=1, max_size=3))
         new = draw(st.booleans())
         if new:  # ends in something that can be zero
             kind = draw(st.sampled_from(["dense", *(["conv", "separable"] if shape.rank > 2 else [])]))
             branch = [*branch[:2], {"op": "mix", "kind": kind, "width": list(shape.width)}]
         return {"op": op, "new": new, "branch": branch}
-    if op == "mix":
-        shape.width = draw(st.sampled_from(WIDTHS))
-        return {"op": op, "kind": _mix_kind(draw, shape, shape.width, risky), "width": list(shape.width)}
     if op == "inner":
-        return draw(inner_steps(shape, risky))
+        return draw(inner_steps(shape, traps))
     if op == "inline":
         return {"op": "mix", "new": True, "kind": "dense", "width": list(shape.width)}
+    if op == "skip":
+        source = draw(st.sampled_from(earlier))
+        shape.width = tuple(a + b for a, b in zip(shape.width, shape.steps[source][1]))
+        return {"op": op, "from": source, "last": draw(st.booleans())}
+    return _reshaping(draw, shape, op)
+
+
+def _reshaping(draw, shape, op):
+    """A step that makes or moves channels."""
+    width, last = draw(st.sampled_from(WIDTHS)), draw(st.booleans())
+    if op == "mix":
+        shape.width = width
+        return {"op": op, "kind": draw(st.sampled_from(MIXES[shape.rank])), "width": list(width)}
+    if op == "join":
+        kind = draw(st.sampled_from(["dense", *(["conv"] if shape.rank > 2 else [])]))
+        width = (0, width[1]) if draw(st.booleans()) else width  # the base may lack this part
+        shape.width = tuple(a + b for a, b in zip(shape.width, width))
+        return {"op": op, "kind": kind, "width": list(width), "last": last}
+    if op == "unet":
+        shape.width = tuple(a + b for a, b in zip(shape.width, width))
+        return {"op": op, "kind": draw(st.sampled_from(["conv", "dense"])), "width": list(width), "last": last}
+    if op == "bidirectional":
+        merge = draw(st.sampled_from(["concat", "sum"]))
+        shape.width = tuple(w * (2 if merge == "concat" else 1) for w in width)
+        return {"op": op, "kind": draw(st.sampled_from(RECURRENT)), "width": list(width), "merge": merge}
+    if op == "stacked":
+        shape.width = draw(st.sampled_from(WIDTHS))
+        widths = [list(width), list(shape.width)]
+        return {"op": op, "kind": draw(st.sampled_from(RECURRENT)), "widths": widths, "cells": last}
     if op == "smaller":
         shape.sizes = tuple(s // 2 for s in shape.sizes)
         return {"op": op, "kind": draw(st.sampled_from(["Average", "Max"]))}
     if op == "tokens":
         shape.sizes = (int(np.prod(shape.sizes)),)
-        return {"op": op}
-    if op == "widen":
+    elif op == "widen":
         shape.width = tuple(2 * w for w in shape.width)
         return {"op": "depthwise", "multiplier": 2}
-    if op == "take":
-        end = risky and draw(st.booleans())
+    elif op == "take":
         shape.width = (2, 2)
-        return {"op": op, "end": end}
-    if op == "split":
+        return {"op": op, "end": last}
+    elif op == "split":
         shape.width = tuple(w // 2 for w in shape.width)
-        return {"op": "operation", "kind": "split"}
-    if op == "join":
-        return _join(draw, shape, risky)
-    if op == "bidirectional":
-        merge = draw(st.sampled_from(["concat", "sum"]))
-        width = draw(st.sampled_from(WIDTHS))
-        shape.width = tuple(w * (2 if merge == "concat" else 1) for w in width)
-        return {"op": op, "kind": draw(st.sampled_from(list(RECURRENT))), "width": list(width), "merge": merge}
-    if op == "fold":
+    elif op == "fold":
         shape.width = tuple(shape.sizes[-1] * w for w in shape.width)
         shape.sizes = shape.sizes[:-1]
     elif op == "flatten":
@@ -137,48 +160,41 @@ def steps(draw, shape, risky, inline):
         shape.sizes = ()
     else:  # permute: what follows takes another number of positions in each model
         shape.width, shape.sizes = (shape.sizes[0],) * 2, shape.width
-        shape.odd = True
     return {"op": op}
-
-
-def _join(draw, shape, risky):
-    kind = draw(st.sampled_from(["dense", *(["conv"] if shape.rank > 2 else [])]))
-    grown = draw(st.sampled_from(WIDTHS))
-    new, last = (draw(st.booleans()), draw(st.booleans())) if risky else (False, True)
-    given = (0, grown[1]) if new else grown
-    shape.width = tuple(a + b for a, b in zip(shape.width, given))
-    return {"op": "join", "kind": kind, "width": list(grown), "last": last, "new": new}
 
 
 STYLES = ["functional", "functional", "backbone", "subclassed"]
 
 
 @st.composite
-def descriptions(draw, risky=False, inline=False, styles=STYLES, bias=True):
+def descriptions(draw, traps=False, inline=False, styles=STYLES, bias=True):
     """A pair, in plain data.
 
     Args:
         draw: Hypothesis's.
-        risky: Whether steps may be drawn that move the channels of a wider tensor.
+        traps: Whether steps may be drawn that no map follows.
         inline: Whether new layers may stand in the way of what the base computes.
         styles: How the models are written.
         bias: Whether kernels may have one.
     """
     kind = draw(st.sampled_from(["image", "image", "vector", "series", "tokens"]))
-    spec = {"input": kind, "style": draw(st.sampled_from(styles)), "named": True, "bias": bias and draw(st.booleans())}
+    spec = {"input": kind, "style": draw(st.sampled_from(styles)), "bias": bias and draw(st.booleans())}
     *sizes, width = INPUTS[kind] if kind != "tokens" else (*INPUTS[kind], 3)
     shape = Shape(tuple(sizes), (width, width))
     body = []
     if draw(st.sampled_from([True, True, True, False])):  # most pairs differ in width from the start
-        shape.width = draw(st.sampled_from(WIDTHS))
-        body += [{"op": "mix", "kind": _mix_kind(draw, shape, shape.width, False), "width": list(shape.width)}]
+        body.append(_reshaping(draw, shape, "mix"))
+        shape.steps.append((shape.sizes, shape.width))
     for _ in range(draw(st.integers(1, 5))):
-        body.append(draw(steps(shape, risky, inline)))
-        if hasattr(shape, "odd"):
+        body.append(draw(steps(shape, traps, inline)))
+        shape.steps.append((shape.sizes, shape.width))
+        if body[-1]["op"] == "permute":
             break
-    tails = ["Average", "Average", "Max", *(["flatten"] if risky and shape.rank > 2 else [])]
-    tail = draw(st.sampled_from(tails))
-    body.append({"op": "flatten"} if tail == "flatten" else {"op": "pool", "kind": tail})
-    new_layers = any(step.get("new") for step in body)
+    tail = draw(st.sampled_from(["Average", "Average", "Max", "flatten"]))
+    if tail == "flatten" or (body[-1]["op"] == "permute" and not traps):  # pools see how many positions there are
+        body.append({"op": "flatten"})
+    else:
+        body.append({"op": "pool", "kind": tail})
+    new_layers = any(step.get("new") or (step["op"] == "join" and not step["width"][0]) for step in body)
     spec["named"] = spec["style"] == "subclassed" or new_layers or draw(st.sampled_from([True, True, False]))
     return {**spec, "head": draw(st.sampled_from([None, None, "softmax", "sigmoid"])), "steps": body}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_motivation as km
-from keras_motivation._backend import DISPATCHES
+from keras_motivation.training.steps import DISPATCHES
 
 SCRIPTS = str(pathlib.Path(__file__).parents[1] / "benchmarks")
 

@@ -92,7 +92,7 @@ def test_loss_tracker_is_the_log_entry_loss():
 
 
 def test_jax_hooks():
-    """`_make_function`, `_get_jax_state` and `_jax_state` of Keras's JAX trainer, which `_backend/jax.py` extends."""
+    """Keras's `_make_function`, `_get_jax_state` and `_jax_state`, which `training/steps/jax.py` extends."""
     if keras.backend.backend() != "jax":
         assert not hasattr(keras.Model, "_get_jax_state")
         return
@@ -129,6 +129,66 @@ def test_graph_access():
     assert _keras.producer(hidden) is dense
     assert _keras.input_tensors(layers.Dense(3)) == []
     assert _keras.producer(object()) is None
+
+
+class Counting(layers.Layer):
+    """A layer of a user's, that counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = layers.Dense(4), layers.Dense(4)
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, dtype="int32")
+
+    def build(self, shape):
+        self.one.build(shape)
+        self.other.build((*shape[:-1], 4))
+
+    def call(self, x, scale=1.0, training=None):
+        self.calls.assign_add(1)
+        self.add_loss(0.1 * keras.ops.sum(x))
+        y = self.one(x)
+        if training:
+            raise AssertionError("read in inference mode only")
+        return keras.ops.concatenate([y, self.other(y) * scale], axis=-1)
+
+
+class AsksForValues(Counting):
+    def call(self, x):
+        return self.one(keras.ops.convert_to_numpy(x))
+
+
+def nodes(layer):
+    return [(len(one._inbound_nodes), len(one._outbound_nodes)) for one in (layer.one, layer.other)]
+
+
+def test_what_a_layer_calls_is_read_without_a_trace():
+    layer = Counting()
+    outer = keras.Model(inputs := keras.Input((3,)), layer(inputs))
+    batch = np.ones((2, 3), "float32")
+    expected = outer(batch)
+    calls, before = int(layer.calls.value), nodes(layer)
+    found = _keras.traced(layer, (inputs,), {"scale": 2.0})
+    assert [getattr(call[0], "name", "").split("_")[0] for call in found.calls] == [
+        "dense",
+        "dense",
+        "multiply",
+        "concatenate",
+    ]
+    assert [call[0] for call in found.calls[:2]] == [layer.one, layer.other]
+    assert found.inputs[0] is found.calls[0][3][0]
+    assert found.inputs[0] is not inputs
+    assert tuple(found.outputs[0].shape) == (None, 8)
+    assert nodes(layer) == before
+    assert int(layer.calls.value) == calls
+    np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (outer(batch), expected)))
+    assert len(outer.losses) == 1
+
+
+def test_a_layer_that_asks_for_values_is_not_read():
+    layer = AsksForValues()
+    layer.build((2, 3))
+    assert _keras.traced(layer, (keras.Input((3,)),), {}) is None
+    assert nodes(layer) == [(0, 0), (0, 0)]
 
 
 def test_buffers_are_not_what_is_frozen():

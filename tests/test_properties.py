@@ -8,7 +8,7 @@ from helpers import mlp
 from keras import ops
 
 import keras_motivation as km
-from keras_motivation.assembly import Placement
+from keras_motivation.nesting.placement import Placement
 
 pytest.importorskip("hypothesis")
 from hypothesis import given, settings

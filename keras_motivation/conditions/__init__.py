@@ -1,4 +1,4 @@
-"""Motivation conditions: from the course of the training loss to "is the next batch motivated?" (paper, 3.1)."""
+"""Motivation conditions: they receive the training losses and decide which batches are motivated (paper, 3.1)."""
 
 import re
 from typing import Any
@@ -20,6 +20,7 @@ __all__ = [
     "RandomActivation",
     "Schedule",
     "get",
+    "same_or_new",
 ]
 
 BUILT_IN: dict[str, type[MotivationCondition]] = {
@@ -32,7 +33,7 @@ BUILT_IN: dict[str, type[MotivationCondition]] = {
 
 
 def get(identifier: Any) -> MotivationCondition:
-    """Makes a condition of what `compile(motivation=...)` accepts.
+    """Returns the condition for an argument of `compile(motivation=...)`.
 
     Args:
         identifier: A `MotivationCondition`; a name ("loss_streak", "LossStreak", or the registered name of your own
@@ -74,3 +75,20 @@ def get(identifier: Any) -> MotivationCondition:
             f"Received: motivation={identifier!r} (of type {type(identifier).__name__})"
         )
     return condition
+
+
+def same_or_new(identifier: Any, present: MotivationCondition | None) -> MotivationCondition:
+    """The condition for a pair that is compiled again: the present one, with its memory, if the new one equals it.
+
+    Args:
+        identifier: As in `get`. An instance is taken as it is.
+        present: The pair's condition so far, if any.
+
+    Returns:
+        The condition.
+    """
+    condition = get(identifier)
+    if condition is identifier or present is None or type(condition) is not type(present):
+        return condition
+    same = {**condition.get_config(), "name": None} == {**present.get_config(), "name": None}
+    return present if same else condition

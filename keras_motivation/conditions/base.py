@@ -1,4 +1,4 @@
-"""What every motivation condition is: a memory, and a decision after each batch."""
+"""The base class of motivation conditions: a memory, and a decision after each batch."""
 
 import warnings
 from typing import Any
@@ -14,11 +14,11 @@ class MotivationCondition(keras.layers.Layer):
 
     A subclass creates its memory with `add_state` in `__init__` and implements `update(loss)`. The memory survives
     epochs, validation, recompiling with the same condition, and saving. `update` runs inside the compiled training
-    step: write it with `keras.ops`, without Python branches on tensors. It may run before or after the batch's update,
-    so it should look at neither the weights nor the optimizer. Under PyTorch each plain number that `keras.ops` or a
-    `keras.Variable` meets makes a GPU wait; `variable.value + 1` does not.
+    step: write it with `keras.ops`, without Python branches on tensors. It may run before or after the weights are
+    updated, so it should not read the weights or the optimizer. Under PyTorch, a GPU must wait whenever `keras.ops` or
+    a `keras.Variable` receives a plain number; `variable.value + 1` is free of this.
 
-    A condition belongs to one pair: two pairs that are compiled with the same instance share its memory.
+    Use a condition for one pair only. Two pairs that are compiled with the same instance share its memory.
 
     The attribute `motivated` is a boolean `keras.Variable` of shape `()`: whether the next batch is motivated.
 
@@ -55,7 +55,7 @@ class MotivationCondition(keras.layers.Layer):
         self.motivated = self.add_state("motivated", motivated, dtype="bool")
 
     def add_state(self, name: str, initial: Any, dtype: str | None = None) -> Any:
-        """Creates a scalar of memory.
+        """Creates a scalar variable of the condition's memory.
 
         Args:
             name: Name of the variable.
@@ -75,11 +75,11 @@ class MotivationCondition(keras.layers.Layer):
         )
 
     def update(self, loss: Any) -> Any:
-        """Takes the loss of the batch just trained and returns whether the next one is motivated.
+        """Receives the loss of the last batch and returns whether the next batch is motivated.
 
         Args:
-            loss: Scalar tensor: the loss (mean over the batch, penalties included) of whichever model trained; of the
-                base, unweighted, where both did.
+            loss: Scalar tensor: the loss (mean over the batch, penalties included) of the model that trained. If both
+                models trained, it is the base's loss without its weight.
 
         Returns:
             Scalar boolean tensor.
@@ -87,7 +87,7 @@ class MotivationCondition(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} must implement `update(loss)`.")
 
     def observe(self, loss: Any) -> Any:
-        """Calls `update` and stores the decision. A NaN or infinite loss never starts or sustains motivation.
+        """Calls `update` and stores the decision. After a NaN or infinite loss, the next batch is never motivated.
 
         Args:
             loss: Scalar: the batch's loss.
@@ -101,15 +101,15 @@ class MotivationCondition(keras.layers.Layer):
         return decision
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves the memory, random seeds included, which Keras leaves out."""
+        """Saves the memory. It includes the random seeds, which Keras does not save."""
         for i, variable in enumerate(self.variables):
             store[str(i)] = ops.convert_to_numpy(variable.value)
 
     def load_own_variables(self, store: Any) -> None:
-        """Restores the memory. A file without any (of a pair that was not compiled) leaves it as it is, and warns.
+        """Restores the memory. If the file has none (its pair was not compiled), it stays as it is, with a warning.
 
         Raises:
-            ValueError: If the file holds the memory of another condition; nothing is changed then.
+            ValueError: If the file has the memory of another condition. Then nothing is changed.
         """
         if not store.keys():
             warnings.warn(f"The file holds no memory of the motivation condition '{self.name}'.", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Conditions that do not look at the loss: the stock models' training, and the controls of the paper's ablation."""
+"""Conditions that ignore the loss: they train as the stock models do, or are controls of the paper's ablation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from keras_motivation.conditions.base import PACKAGE, MotivationCondition
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Always(MotivationCondition):
-    """Every batch is motivated, the first too: trains the motivated model as `motivated.fit` would.
+    """Every batch is motivated, the first too. This trains the motivated model as `motivated.fit` would.
 
     Examples:
         >>> import keras_motivation as km
@@ -29,7 +29,7 @@ class Always(MotivationCondition):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Never(MotivationCondition):
-    """No batch is motivated: trains the base as `base.fit` would.
+    """No batch is motivated. This trains the base as `base.fit` would.
 
     Examples:
         >>> import keras_motivation as km
@@ -46,8 +46,8 @@ class RandomActivation(MotivationCondition):
     """Each batch is motivated with the same probability, whatever the loss does.
 
     Args:
-        probability: Chance of a batch to be motivated, in [0, 1].
-        seed: Integer seed. The draws differ from backend to backend, as all of Keras's random numbers do.
+        probability: Probability that a batch is motivated, in [0, 1].
+        seed: Integer seed. The draws differ between backends, as all of Keras's random numbers do.
         **kwargs: `name` and `dtype`.
 
     Raises:
@@ -83,14 +83,15 @@ class RandomActivation(MotivationCondition):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Schedule(MotivationCondition):
-    """Motivated batches at fixed places, whatever the loss does: replays a recorded run, or its counts elsewhere.
+    """The motivated batches are fixed in advance, for example to replay a recorded run.
 
     Args:
-        motivated: For each batch of the training, over all epochs, whether it is motivated. Later ones are not.
+        motivated: For each batch of the training, over all epochs, whether it is motivated. Batches after the end of
+            the list are not motivated.
         **kwargs: `name` and `dtype`.
 
     Raises:
-        ValueError: If `motivated` is empty or holds anything but booleans (or 0 and 1).
+        ValueError: If `motivated` is empty, or if not all of its values are booleans (or 0 and 1).
 
     Source: paper, section 4.4.1, ablation B, with `Schedule.elsewhere`.
 
@@ -131,7 +132,7 @@ class Schedule(MotivationCondition):
 
     @classmethod
     def elsewhere(cls, epochs: Sequence[Sequence[bool] | np.ndarray], seed: int, **kwargs: Any) -> "Schedule":
-        """As many motivated batches in each epoch as a recorded run had, at other, random positions (ablation B).
+        """Takes the number of motivated batches per epoch from a recorded run, at other, random positions (ablation B).
 
         Args:
             epochs: For each epoch of the recorded run, for each batch, whether it was motivated.
@@ -139,7 +140,8 @@ class Schedule(MotivationCondition):
             **kwargs: `name` and `dtype`.
 
         Returns:
-            The schedule. Where more than half of an epoch was motivated, some of its positions recur.
+            The schedule. If more than half of an epoch was motivated, some positions are the same as in the recorded
+            run.
 
         Examples:
             >>> import keras_motivation as km
@@ -152,7 +154,7 @@ class Schedule(MotivationCondition):
 
 
 def _elsewhere(motivated: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """As many true places, drawn from the false ones first."""
+    """The same number of true values at random places. Places that are false now are used first."""
     order = random.permutation(len(motivated))
     order = order[np.argsort(motivated[order], kind="stable")]
     places = np.zeros(len(motivated), bool)

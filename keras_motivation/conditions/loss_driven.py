@@ -1,4 +1,4 @@
-"""Conditions that follow the course of the training loss."""
+"""Conditions that decide from the training losses."""
 
 import operator
 from typing import Any
@@ -8,21 +8,21 @@ from keras import ops
 
 from keras_motivation.conditions.base import PACKAGE, MotivationCondition
 
-# Stands for "no loss yet", and for one that was no number: no loss is below it. (NaN would do as well, but JAX compares
-# what several processes put into a variable, and NaN differs from itself.)
+# Means "no loss yet", or "the loss was not a finite number": no loss is below it. (NaN would work as well, but JAX
+# checks that all processes write the same value into a variable, and NaN is not equal to itself.)
 NO_LOSS = float("-inf")
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LossStreak(MotivationCondition):
-    """The paper's condition: the next batch is motivated when the loss fell `k` batches in a row.
+    """The paper's condition: the next batch is motivated if the loss fell `k` batches in a row.
 
-    Motivation ends with the first batch whose loss does not fall; an equal loss is no fall. Neither a motivated batch
-    nor the end of an epoch resets the streak. If successive losses were pure noise, a share of 1/(k+1)! of the batches
-    would be motivated: 50 %, 16.7 %, 4.2 % for k = 1, 2, 3.
+    Motivation ends with the first batch whose loss does not fall. An equal loss does not count as a fall. A motivated
+    batch or the end of an epoch does not reset the streak. If successive losses were pure noise, a share of 1/(k+1)! of
+    the batches would be motivated: 50 %, 16.7 %, 4.2 % for k = 1, 2, 3.
 
     Args:
-        k: How many falls in a row it takes; at least 1.
+        k: How many falls in a row are needed; at least 1.
         **kwargs: `name` and `dtype`.
 
     Raises:
@@ -57,14 +57,14 @@ class LossStreak(MotivationCondition):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LossTrend(MotivationCondition):
-    """The next batch is motivated while the loss of late is below that of before: motivation comes in spells.
+    """The next batch is motivated while recent losses are below earlier losses.
 
-    Two running means of the loss are compared, a fast and a slow one. Single batch losses are mostly noise, in which
-    `LossStreak` finds falls as often as chance puts them there; the means hear the trend, and hold a decision for a
-    while, as the paper's "temporary state" suggests.
+    The condition compares two running means of the loss, a fast and a slow one. The losses of single batches are mostly
+    noise, and `LossStreak` finds falls in them by chance. The means follow the trend, so there are many motivated
+    batches in a row, as the paper's "temporary state" suggests.
 
     Args:
-        fast: Span of the fast mean, in batches; at least 1. A loss has the weight `1 / fast` when it enters.
+        fast: Span of the fast mean, in batches; at least 1. A new loss has the weight `1 / fast`.
         slow: Span of the slow mean, in batches; more than `fast`.
         **kwargs: `name` and `dtype`.
 
@@ -91,7 +91,7 @@ class LossTrend(MotivationCondition):
     def update(self, loss: Any) -> Any:
         loss = ops.cast(loss, self.fast_mean.dtype)
         for mean, span in ((self.fast_mean, self.fast), (self.slow_mean, self.slow)):
-            # A bad loss leaves the means as they are.
+            # A NaN or infinite loss does not change the means.
             mean.assign(ops.where(ops.isfinite(loss), _running_mean(mean.value, loss, 1 / span), mean.value))
         return self.fast_mean < self.slow_mean.value
 
@@ -101,16 +101,16 @@ class LossTrend(MotivationCondition):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Between(MotivationCondition):
-    """Another condition, heeded only in a part of the training: after a warm-up, or not in the last part.
+    """Another condition, used only in a part of the training: for example after a warm-up, or not in the last part.
 
     Args:
-        condition: The `MotivationCondition` that decides in between. It hears all losses.
+        condition: The `MotivationCondition` that decides in this part. It receives the losses of all batches.
         start: Number of the first batch, counted from 0 over all epochs, that may be motivated.
-        stop: Number of the batch from which on none is motivated any more; `None` never stops.
+        stop: Number of the first batch after this part. From here on no batch is motivated; `None` never stops.
         **kwargs: `name` and `dtype`.
 
     Raises:
-        TypeError: If `condition` is no condition.
+        TypeError: If `condition` is not a condition.
         ValueError: If `start` and `stop` are not integers with 0 <= start < stop.
 
     Source: ours, after NetAug (arXiv 2110.08890), which stops widening in the second half.
@@ -145,7 +145,7 @@ class Between(MotivationCondition):
 
 
 def _running_mean(mean: Any, loss: Any, weight: float) -> Any:
-    """The mean with a new loss in it."""
+    """The mean after a new loss."""
     return ops.where(ops.isfinite(mean), mean + weight * (loss - mean), loss)
 
 

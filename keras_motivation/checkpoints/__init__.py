@@ -1,0 +1,1 @@
+"""The files of a pair: saving, loading, and continuing after a crash."""

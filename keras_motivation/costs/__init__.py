@@ -1,0 +1,1 @@
+"""What a forward pass and a whole training cost in FLOPs."""

@@ -1,0 +1,76 @@
+"""What a pair records of its training: trained examples and their cost, and the recent batches."""
+
+import warnings
+from typing import Any
+
+from keras_motivation.costs.flops import count_flops
+from keras_motivation.costs.training_cost import TrainingCost, training_cost
+from keras_motivation.interface import Pair
+from keras_motivation.training.metrics.batch_log import BatchLog
+
+
+class Accounting(Pair):
+    """Part of `MotivatedModel`."""
+
+    def training_cost(self, input_shape: Any = None) -> TrainingCost:
+        """Returns the cost of training so far, over all calls of `fit`, and the cost of training each model alone.
+
+        Args:
+            input_shape: Shape of one example, as in `count_flops`. Needed if the models have open axes.
+
+        Returns:
+            The `TrainingCost`, in FLOPs. Motivated batches are counted with the current `compile(motivated_batch=...)`.
+
+        Raises:
+            ValueError: If the FLOPs of a model cannot be counted.
+
+        Examples:
+            >>> import keras, numpy as np
+            >>> import keras_motivation as km
+            >>> base, larger = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(n)]) for n in (2, 2)]
+            >>> model = km.MotivatedModel(base, larger)
+            >>> model.compile("sgd", "mse", motivation="never")
+            >>> history = model.fit(np.ones((16, 4)), np.ones((16, 2)), verbose=0)
+            >>> cost = model.training_cost()
+            >>> cost.examples, cost.flops, cost.relative_to_motivated
+            ((16, 0), 768, 1.0)
+        """
+        self.attach_state()
+        weights = self._compiled_pair.motivated_batch
+        return training_cost(self._forward_costs(input_shape), weights, self.trained_examples.result())
+
+    def _forward_costs(self, input_shape: Any) -> tuple[int, int]:
+        key, known = repr(input_shape), self._running.forward_flops
+        if key not in known:
+            base, motivated = (count_flops(model, input_shape) for model in self._nested)
+            known[key] = base, motivated
+        return known[key]
+
+    @property
+    def batch_log(self) -> BatchLog | None:
+        """The `BatchLog` made by `record_batches`; `None` without one."""
+        return self._compiled_pair.batch_log
+
+    def record_batches(self, capacity: int, input_shape: Any = None) -> None:
+        """Makes the training step record each batch, for `MotivationHistory`. Call it before `fit`.
+
+        The record is `batch_log`. An existing one is used again if it is large enough. `compile` removes it.
+
+        Args:
+            capacity: How many batches the record keeps.
+            input_shape: As in `training_cost`.
+
+        Raises:
+            ValueError: If `input_shape` is given and does not fit.
+        """
+        present, each = self._compiled_pair.batch_log, None
+        try:
+            cost = training_cost(self._forward_costs(input_shape), self._compiled_pair.motivated_batch, (1, 1))
+            each = (cost.flops_per_example[0], cost.motivated_alone // 2, cost.flops_per_example[1])
+        except ValueError as error:
+            if input_shape is not None:
+                raise
+            warnings.warn(f"Batches are recorded without their cost, which cannot be counted. {error}", stacklevel=2)
+        if present is None or present.capacity < capacity or present.flops_per_example != each:
+            self._compiled_pair.batch_log = BatchLog(capacity, each)
+            self.train_function = self.test_function = None  # they were made with the old metrics

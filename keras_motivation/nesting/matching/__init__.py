@@ -1,0 +1,1 @@
+"""Which variable of the base corresponds to which of the motivated model."""

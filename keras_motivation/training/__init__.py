@@ -1,0 +1,1 @@
+"""What happens in a batch: its loss, its update, its logs."""

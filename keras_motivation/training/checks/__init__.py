@@ -1,0 +1,1 @@
+"""Checks before training: what cannot be trained as a pair is refused, with the reason."""

@@ -1,0 +1,67 @@
+"""Refuses training without any loss. Under JAX, Keras would train with a loss of zero."""
+
+from typing import Any
+
+import keras
+
+from keras_motivation.conditions import Always, Never
+from keras_motivation.interface import Pair
+
+
+def is_given(pair: Pair) -> bool:
+    """Whether there is a loss besides those that layers add: one passed to `compile`, or an overridden `compute_loss`.
+
+    If each of several outputs has the loss None, there is none.
+    """
+    own = type(pair).compute_loss is not keras.Model.compute_loss or "compute_loss" in vars(pair)
+    return own or any(loss is not None for loss in keras.tree.flatten(pair.loss))
+
+
+def check_penalties(pair: Pair, level: int, penalties: list[Any], x: Any) -> bool:
+    """Raises a `ValueError` if a nested model has no loss to train on. Runs in the first step, before weights change.
+
+    This is for pairs that have only the losses that their layers add. The first step checks both models.
+
+    Args:
+        pair: The pair.
+        level: Position, among the nested models, of the model that runs.
+        penalties: The losses that its layers have added.
+        x: Inputs.
+
+    Returns:
+        Whether there is a loss. A model that is a part of the graph but never trains needs none.
+    """
+    kinds = [flag for flag, other in ((False, Always), (True, Never)) if not isinstance(pair.motivation, other)]
+    train = {level for kind in kinds for level, _ in pair.loss_terms(kind)}
+    if penalties and not pair._compiled_pair.all_have_penalties:
+        for other in train - {level}:
+            if not _adds_penalties(pair._nested[other], x, pair._takes_training[other]):
+                raise ValueError(_message(pair, other))
+        pair._compiled_pair.all_have_penalties = True
+    elif not penalties and level in train:
+        raise ValueError(_message(pair, level))
+    return bool(penalties)
+
+
+def nothing(y_pred: Any) -> Any:
+    """A loss of zero, with a gradient of zero."""
+    return sum(0.0 * keras.ops.sum(keras.ops.cast(part, keras.config.floatx())) for part in keras.tree.flatten(y_pred))
+
+
+def _adds_penalties(model: keras.Model, x: Any, takes_training: bool) -> bool:
+    values = [(variable, variable.value) for variable in model.variables]
+    with keras.StatelessScope(state_mapping=values, collect_losses=True):
+        model(x, **({"training": True} if takes_training else {}))
+        return bool(model.losses)
+
+
+def _message(pair: Pair, level: int) -> str:
+    models = pair._nested
+    compiled = [model.loss for model in models if getattr(model, "loss", None) is not None]
+    return (
+        f"Argument `loss` of the pair's `compile` must be given: '{models[level].name}', the "
+        f"{('base', 'motivated model')[level]}, has no loss to train on, and its layers add none by `add_loss`. A "
+        "default loss that a model's own `compile` sets, as KerasHub's tasks do, is not used: pass that loss. "
+        f"Received: loss={pair.loss!r}"
+        + (f"; '{models[0].name}' by itself was compiled with loss={compiled[0]!r}" if compiled else "")
+    )

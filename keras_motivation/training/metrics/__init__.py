@@ -1,0 +1,1 @@
+"""How the losses and metrics of both models are kept, named and logged."""

@@ -1,0 +1,1 @@
+"""How an optimizer updates a part of the weights of a pair."""
