@@ -1,7 +1,7 @@
-"""`MotivatedModel`: a base model and a larger model that contains it, trained by one `fit` on shared weights."""
+"""`MotivatedModel`: a base model and larger models that contain it, trained by one `fit` on shared weights."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,25 +14,27 @@ from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.costs.accounting import Accounting
 from keras_motivation.costs.training_cost import TrainedExamples
 from keras_motivation.interface import KerasModel
-from keras_motivation.nesting.silence import silence
 from keras_motivation.nesting.weights_map import WeightsMap
 from keras_motivation.reports import summaries
 from keras_motivation.training.base_view import BaseView
-from keras_motivation.training.checks.arguments import check_choice, check_distribution, loss_weights
+from keras_motivation.training.checks.arguments import check_choice, check_distribution
 from keras_motivation.training.checks.hooks import check_hooks
 from keras_motivation.training.checks.lost_writes import LostWrites
 from keras_motivation.training.checks.missing_loss import is_given
 from keras_motivation.training.checks.optimizer import check_optimizer
-from keras_motivation.training.checks.pair import check_constraints, check_map, check_pair
+from keras_motivation.training.checks.pair import maps_of, nested_models
 from keras_motivation.training.checks.variables import check_frozen_alike, check_trained, warn_of_nothing_to_train
 from keras_motivation.training.forward import Forward
 from keras_motivation.training.guards import Guards
-from keras_motivation.training.metrics.logs import Logs
+from keras_motivation.training.levels import levels_of
+from keras_motivation.training.metrics.logs import Logs, prefixes, shares
 from keras_motivation.training.metrics.metric_states import MetricStates
 from keras_motivation.training.optimizers.extension import bind_extension
 from keras_motivation.training.optimizers.parts import inner
 from keras_motivation.training.optimizers.updates import UpdateWindow
 from keras_motivation.training.pair_state import CompiledPair, RunState
+from keras_motivation.training.sharing import Sharing
+from keras_motivation.training.start import start
 from keras_motivation.training.state import State
 from keras_motivation.training.step import Step
 from keras_motivation.training.steps import DISPATCHES, BackendStep
@@ -50,16 +52,21 @@ class MotivatedModel(
     its own variables, which store its extension. One weight has one variable and one optimizer state, whichever model
     trains.
 
+    There may be several motivated models, each inside the next one. Each stores its own extension of the one before.
+    The condition then decides the level of a batch: 0 trains the base, 1 the first motivated model, and so on.
+
     `call`, `predict` and metrics without a prefix are the base's. Everything else is as in `keras.Model`: `compile`,
     `fit`, `evaluate`, `save` and the rest.
 
     Args:
         base: The smaller model, built. Any `keras.Model`: functional, Sequential or subclassed.
-        motivated: The larger model, built, with the same inputs and outputs. This sets its mapped weights to the base's
-            values, and sets the start of its extension.
-        weights_map: `WeightsMap` from `base` into `motivated`. `None` infers it from the names of the weights.
+        motivated: The larger model, built, with the same inputs and outputs; or a list of larger models, each inside
+            the next one, the smallest first. This sets their mapped weights to the base's values, and sets the start of
+            their extensions.
+        weights_map: `WeightsMap` from `base` into `motivated`. `None` infers it from the names of the weights. With
+            several motivated models: a list with the map of each model into the next one, or `None` in its place.
         initialize: Where the shared weights start: "base" (the motivated model takes the base's values) or "motivated"
-            (the base takes its slice of the motivated model, which may be pretrained).
+            (the base takes its slice of the largest motivated model, which may be pretrained).
         extension: How the extension starts: "silent" (without effect: the first motivated batch computes what the base
             computes, up to layer norms over a widened axis) or "random" (the paper's setting: as the motivated model
             was built or trained). `None` is "silent", or "random" with `initialize="motivated"`.
@@ -97,8 +104,8 @@ class MotivatedModel(
     def __init__(
         self,
         base: keras.Model,
-        motivated: keras.Model,
-        weights_map: WeightsMap | None = None,
+        motivated: keras.Model | Sequence[keras.Model],
+        weights_map: WeightsMap | Sequence[WeightsMap | None] | None = None,
         initialize: str = "base",
         extension: str | None = None,
         statistics: str = "private",
@@ -110,34 +117,24 @@ class MotivatedModel(
         extension = extension or ("silent" if initialize == "base" else "random")
         check_choice("extension", extension, ("silent", "random"))
         check_choice("statistics", statistics, ("private", "shared"))
-        check_pair(base, motivated)
-        check_hooks((base, motivated), type(self), MotivatedModel)
-        variables = [list(model.variables) for model in (base, motivated)]
-        if weights_map is None:
-            weights_map = WeightsMap.infer(base, motivated, x=x)
-        check_map(weights_map, base, motivated)
-        if weights_map.x is None:
-            weights_map.use(x)
-        check_constraints(weights_map)
+        nested = nested_models(base, motivated)
+        check_hooks(nested, type(self), MotivatedModel)
+        variables = [list(model.variables) for model in nested]
+        maps = maps_of(nested, weights_map, x)
         super().__init__(name=name, **{"dtype": base.dtype_policy, **kwargs})
-        self._nested = [base, motivated]  # smallest first
-        self._weights_map = weights_map
+        self._nested = nested  # smallest first
+        self._weights_maps = maps  # of each model into the next one
         self.statistics = statistics
-        # What the models share in training: for each nested model, the map into the next one.
-        self._maps = [weights_map if statistics == "shared" else weights_map.without_buffers()]
+        self._sharing = Sharing(maps if statistics == "shared" else [m.without_buffers() for m in maps])
         self._takes_training = [_keras.takes_training(model) for model in self._nested]
         self._running = RunState(variables, [_keras.layer_metrics(model) for model in self._nested])
         self._compiled_pair = CompiledPair()
-        self.trained_examples = TrainedExamples(name="trained_examples")
-        self.update_window = UpdateWindow(name="update_window")
+        self.trained_examples = TrainedExamples(len(nested), name="trained_examples")
+        self.update_window = UpdateWindow(len(nested), name="update_window")
         self.built = True  # not by `build`: after it, Keras does not let subclasses add metrics
-        if initialize == "motivated":
-            weights_map.copy_to_base()
-        weights_map.copy_to_motivated()
-        self.extension = "silent" if extension == "silent" and silence(weights_map) else "random"
-        weights_map.forget_probe()
+        self.extension = start(maps, initialize, extension)
         self.check_variables()
-        self._lost_writes = LostWrites(weights_map)
+        self._lost_writes = LostWrites(maps)
         self._lost_writes.note(self.trained_examples.result())
 
     @property
@@ -147,8 +144,14 @@ class MotivatedModel(
         return self._nested[0]
 
     @property
+    def models(self) -> list[keras.Model]:
+        """All models, the smallest first, updated with the shared weights. See `motivated`."""
+        self.sync()
+        return list(self._nested)
+
+    @property
     def motivated(self) -> keras.Model:
-        """The motivated model that was passed, updated with the shared weights.
+        """The (largest) motivated model that was passed, updated with the shared weights.
 
         Change a shared weight in `base`. A value that you write here is replaced at the next read, with a warning.
         """
@@ -157,8 +160,13 @@ class MotivatedModel(
 
     @property
     def weights_map(self) -> WeightsMap:
-        """The `WeightsMap` from the base into the motivated model."""
-        return self._weights_map
+        """The `WeightsMap` from the base into the (smallest) motivated model."""
+        return self._weights_maps[0]
+
+    @property
+    def weights_maps(self) -> list[WeightsMap]:
+        """The `WeightsMap` of each model into the next one."""
+        return list(self._weights_maps)
 
     @property
     def motivation(self) -> MotivationCondition | None:
@@ -166,7 +174,7 @@ class MotivatedModel(
         return self._compiled_pair.motivation
 
     def summary(self, *args: Any, print_fn: Callable[[str], Any] | None = None, **kwargs: Any) -> None:
-        """Prints the pair: the sizes of both models, how depth and width grow in each stage, and the settings.
+        """Prints the sizes of all models, how depth and width grow in each stage, and the settings.
 
         `model.base.summary()` and `model.motivated.summary()` list the layers as Keras does.
 
@@ -187,8 +195,8 @@ class MotivatedModel(
         """
         self.attach_state()
         self._lost_writes.warn(self.trained_examples.result)
-        for weights_map in self._maps:
-            weights_map.copy_to_motivated()
+        for size in range(len(self._nested)):
+            self._sharing.copy(size)
         self._lost_writes.note(self.trained_examples.result())
 
     def compile(
@@ -215,10 +223,12 @@ class MotivatedModel(
                 registered name of your own class), or a config. If you compile again with the same instance, or with a
                 name or config equal to the present one, the condition keeps its memory.
             motivated_batch: What a motivated batch minimises: "alternate" (the motivated model's loss, as in the
-                paper), "joint" (the sum of both models' losses), or the weights of both, as (base's, motivated's). If
-                the base's loss is included, the condition receives it, and the logs show it.
-            evaluate_motivated: Whether `evaluate` and validation also evaluate the motivated model and report its
-                results as `motivated_*`.
+                paper), "joint" (the sum of its and all smaller models' losses), or the weight of each model's loss, the
+                smallest model first. The condition receives, and the logs show, the loss of the smallest model that
+                trains. A list of these makes more levels: with `["alternate", "joint"]`, level 1 of a pair is the
+                motivated model alone, and level 2 is joint.
+            evaluate_motivated: Whether `evaluate` and validation also evaluate the motivated models, and report their
+                results as `motivated_*`; with several, as `motivated_1_*`, `motivated_2_*` and so on.
             dispatch: Where the model of a batch is chosen: "graph", inside one compiled step, so that the host does not
                 wait for the device; or "host", which calls one of two steps. TensorFlow has only "graph", PyTorch only
                 "host". JAX has both; there, "auto" is "host". This affects only speed, so it is not saved with the
@@ -237,14 +247,15 @@ class MotivatedModel(
                 own cannot be copied to test whether it acts on each entry of a weight independently.
         """
         condition = conditions.same_or_new(motivation, self.motivation)
-        weights = loss_weights(motivated_batch)
+        levels = levels_of(motivated_batch, len(self._nested))
+        condition.bind(len(levels) - 1)
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         check_distribution()
         optimizer = keras.optimizers.get(optimizer)
-        bind_extension(optimizer, self._nested[-1].variables)
-        check_optimizer(optimizer, self.weights_map)
+        bind_extension(optimizer, [v for model in self._nested[1:] for v in model.variables])
+        check_optimizer(optimizer, self.weights_maps)
         self.check_variables()
-        check_frozen_alike(self.weights_map)
+        check_frozen_alike(self.weights_maps)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
         if inner(optimizer) is not inner(getattr(self, "optimizer", None)):
@@ -252,20 +263,25 @@ class MotivatedModel(
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = CompiledPair(
             motivation=condition,
-            share=keras.metrics.Mean(name="motivated"),
-            metric_states=MetricStates(self._stock_metrics, lambda: _keras.directions(self)),
+            shares=shares(len(levels)),
+            metric_states=[
+                MetricStates(self._stock_metrics, lambda: _keras.directions(self), prefix)
+                for prefix in prefixes(len(self._nested))[1:]
+            ],
             evaluate=bool(evaluate_motivated),
-            motivated_batch=weights,
+            motivated_batch=motivated_batch,
+            levels=levels,
             dispatch=dispatch,
             has_loss=is_given(self),
         )
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Like `keras.Model.fit`. Afterwards, also after an interruption, both models have the current weights.
+        """Like `keras.Model.fit`. Afterwards, also after an interruption, all models have the current weights.
 
         Returns:
             The `History`. In addition to the loss and metrics over all batches, it has `motivated`, the share of
-            motivated batches of each epoch, in [0, 1]. With validation data it also has `val_motivated_loss` and so on.
+            motivated batches of each epoch, in [0, 1]; with more than two levels also `level_1`, `level_2`, ..., the
+            share of each. With validation data it also has `val_motivated_loss` and so on.
 
         Raises:
             ValueError: If there are no data, if the trainable weights have changed since `compile`, or if a model has
@@ -286,11 +302,11 @@ class MotivatedModel(
         return history
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Like `keras.Model.evaluate`, for both models in one pass over the data.
+        """Like `keras.Model.evaluate`, for all models in one pass over the data.
 
         Returns:
-            The base's loss and metrics, and those of the motivated model as `motivated_*`, unless you switched them off
-            in `compile`.
+            The base's loss and metrics, and those of the motivated model as `motivated_*` (of several models as
+            `motivated_1_*` and so on), unless you switched them off in `compile`.
         """
         if not self.compiled:  # Keras's own error is about the missing optimizer
             raise ValueError("You must call `compile()` before calling `evaluate()`.")

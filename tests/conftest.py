@@ -1,9 +1,32 @@
 """Fixtures. The suite runs once under each backend, chosen by the environment variable KERAS_BACKEND."""
 
 import gc
+import importlib.util
+import mmap
+import os
+import pathlib
 
-import keras
-import pytest
+
+def _compile_faster():
+    """Without fused kernels, XLA compiles twice as fast, and tests run what they compile a few times only.
+
+    XLA aborts the process if it does not know a flag, so its library is searched for the name.
+    """
+    flag = "xla_cpu_use_fusion_emitters"
+    if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ or importlib.util.find_spec("jaxlib") is None:
+        return
+    for folder in importlib.util.find_spec("jaxlib").submodule_search_locations:
+        for path in pathlib.Path(folder).glob("libjax_common*"):
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
+                if library.find(flag.encode()) >= 0:
+                    os.environ["XLA_FLAGS"] = f"--{flag}=false {os.environ.get('XLA_FLAGS', '')}".strip()
+
+
+if os.environ.get("KERAS_BACKEND") == "jax":
+    _compile_faster()
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
 
 try:
     import hypothesis

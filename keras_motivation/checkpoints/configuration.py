@@ -1,4 +1,4 @@
-"""The config of a pair in a `.keras` file: both models, their weights map, and the settings of `compile`."""
+"""The config of a pair in a `.keras` file: the models, their weights maps, and the settings of `compile`."""
 
 from typing import Any, Self
 
@@ -15,14 +15,14 @@ class Configuration(Pair):
     """Part of `MotivatedModel`."""
 
     def get_config(self) -> dict[str, Any]:
-        """Both models and the weights map."""
+        """The models and the weights maps."""
         if _keras.writes_legacy_hdf5():  # called by `keras.saving.save_model`; `save` refuses before it creates a file
             raise ValueError(NOT_HDF5.format("a file of that format"))
         return {
             "name": self.name,
             "base": keras.saving.serialize_keras_object(self.base),
-            "motivated": keras.saving.serialize_keras_object(self.motivated),
-            "weights_map": self.weights_map.get_config(),
+            "motivated": [keras.saving.serialize_keras_object(model) for model in self.models[1:]],
+            "weights_map": [weights_map.get_config() for weights_map in self.weights_maps],
             "statistics": self.statistics,
             "extension": self.extension,
         }
@@ -31,14 +31,18 @@ class Configuration(Pair):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Rebuilds the pair of `get_config`."""
         config = dict(config)
-        base, motivated = (
-            keras.saving.deserialize_keras_object(config.pop(key, None), custom_objects=custom_objects)
-            for key in ("base", "motivated")
+        models, maps = config.pop("motivated", None), config.pop("weights_map", None)
+        for name, value in (("motivated", models), ("weights_map", maps)):
+            if not isinstance(value, list) or not value or len(value) != len(models):
+                raise ValueError(f"Argument `{name}` of the config must be a list. Received: {name}={value!r}")
+        base, *larger = (
+            keras.saving.deserialize_keras_object(model, custom_objects=custom_objects)
+            for model in (config.pop("base", None), *models)
         )
-        weights_map = WeightsMap.from_config(config.pop("weights_map", None), base, motivated)
+        found = [WeightsMap.from_config(*each) for each in zip(maps, [base, *larger], larger)]
         extension = config.pop("extension", "random")
         check_choice("extension", extension, ("silent", "random"))
-        model = cls(base, motivated, weights_map, extension="random", **config)  # its weights are loaded afterwards
+        model = cls(base, larger, found, extension="random", **config)  # its weights are loaded afterwards
         model.extension = extension
         return model
 
@@ -48,7 +52,7 @@ class Configuration(Pair):
         if config:
             config["optimizer"] = _keras.portable_config(config["optimizer"])
             config["motivation"] = keras.saving.serialize_keras_object(self.motivation)
-            config["motivated_batch"] = list(self._compiled_pair.motivated_batch)
+            config["motivated_batch"] = self._compiled_pair.motivated_batch
             config["evaluate_motivated"] = self._compiled_pair.evaluate
         return config
 

@@ -12,7 +12,7 @@ from keras_motivation.interface import Pair
 
 def contents(pair: Pair) -> list[Any]:
     """All variables that a file of the pair has."""
-    parts = [pair.weights_map.base, pair.weights_map.motivated, pair.trained_examples, pair.update_window]
+    parts = [*pair._nested, pair.trained_examples, pair.update_window]
     parts += [pair.motivation, *([pair.optimizer] if pair.compiled else [])]
     return [variable for part in parts if part is not None for variable in part.variables]
 
@@ -30,5 +30,5 @@ def build_optimizer(pair: Pair) -> None:
 
 
 def seeds_of(pair: Pair) -> list[Any]:
-    """The states of both models' random generators, which Keras does not save with any layer."""
+    """The states of all models' random generators, which Keras does not save with any layer."""
     return [v for model in pair._nested for v in model.variables if _keras.is_seed(v)]

@@ -21,14 +21,16 @@ def describe(pair: Pair) -> dict[str, Any]:
         pair: A `MotivatedModel`.
 
     Returns:
-        The models' variables, the map, the optimizer and the condition; of each, what its state depends on.
+        The models' variables, the maps, the optimizer and the condition; of each, what its state depends on.
     """
     found: dict[str, Any] = {
-        "base": _variables(pair.weights_map.base),
-        "motivated": _variables(pair.weights_map.motivated),
-        "weights_map": [
-            [i, j, None if index is None else hashlib.sha256(json.dumps(index).encode()).hexdigest()[:16]]
-            for i, j, index in pair.weights_map.get_config()["entries"]
+        "models": [_variables(model) for model in pair._nested],
+        "weights_maps": [
+            [
+                [i, j, None if index is None else hashlib.sha256(json.dumps(index).encode()).hexdigest()[:16]]
+                for i, j, index in weights_map.get_config()["entries"]
+            ]
+            for weights_map in pair.weights_maps
         ],
         "statistics": pair.statistics,
         "optimizer": None,
@@ -68,8 +70,13 @@ def differences(pair: dict[str, Any], file: Any) -> list[str]:
         The lines. Optimizer and condition are compared if both sides have one. A file that has neither fits any.
     """
     try:
-        found = _different_variables("base", pair["base"], file["base"])
-        found += _different_variables("motivated", pair["motivated"], file["motivated"])
+        counts = [len(side["models"]) for side in (pair, file)]
+        if counts[0] != counts[1]:
+            return [f"models: {counts[0]} in the pair, {counts[1]} in the file"]
+        found = []
+        names = ["base", *("motivated" if counts[0] == 2 else f"motivated {i}" for i in range(1, counts[0]))]
+        for name, ours, theirs in zip(names, pair["models"], file["models"]):
+            found += _different_variables(name, ours, theirs)
         found += [] if found else _different_entries(pair, file)
         if pair["statistics"] != file["statistics"]:
             found.append(f"statistics: {pair['statistics']!r} in the pair, {file['statistics']!r} in the file")
@@ -113,10 +120,12 @@ def _different_variables(name: str, ours: list[Any], theirs: list[Any]) -> list[
 
 
 def _different_entries(pair: dict[str, Any], file: Any) -> list[str]:
-    ours, theirs = ({tuple(entry) for entry in side["weights_map"]} for side in (pair, file))
-    if ours == theirs:
-        return []
-    names = [path for path, _ in pair["motivated"]]
-    which = sorted({names[j] for _, j, _ in ours ^ theirs})
-    listed = ", ".join(f"'{name}'" for name in which[:3]) + (f" and {len(which) - 3} more" if len(which) > 3 else "")
-    return [f"weights map: the base's weights have other positions in the motivated model's {listed}"]
+    found = []
+    for variables, *maps in zip(pair["models"][1:], pair["weights_maps"], file["weights_maps"]):
+        ours, theirs = ({tuple(entry) for entry in entries} for entries in maps)
+        which = sorted({variables[j][0] for _, j, _ in ours ^ theirs})
+        if which:
+            more = f" and {len(which) - 3} more" if len(which) > 3 else ""
+            listed = ", ".join(f"'{name}'" for name in which[:3]) + more
+            found.append(f"weights map: the base's weights have other positions in the motivated model's {listed}")
+    return found

@@ -72,9 +72,9 @@ class Loading(Pair):
             if self._of_a_pair or not os.path.exists(filepath):
                 raise
             self._lost_writes.forget()
-            base, motivated = (_loads(model, filepath) for model in self._nested)
-            if base or motivated:
-                raise ValueError(f"The file '{filepath}' is {OF_THE_BASE if base else OF_THE_MOTIVATED}") from error
+            fits = [_loads(model, filepath) for model in self._nested]
+            if any(fits):
+                raise ValueError(f"The file '{filepath}' is {OF_THE_BASE if fits[0] else OF_THE_MOTIVATED}") from error
             raise
 
     def load_own_variables(self, store: Any) -> None:

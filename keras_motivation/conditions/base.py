@@ -1,4 +1,4 @@
-"""The base class of motivation conditions: a memory, and a decision after each batch."""
+"""The base class of motivation conditions: a memory, and a decision after each batch: the level of the next one."""
 
 import warnings
 from typing import Any
@@ -10,7 +10,11 @@ PACKAGE = "keras_motivation"
 
 
 class MotivationCondition(keras.layers.Layer):
-    """Decides after each batch whether the next one is motivated. Subclass it to write your own.
+    """Decides after each batch the level of the next one. Subclass it to write your own.
+
+    A level is the number of a kind of batch: at level 0 the base trains; at levels 1, 2, ... the batch is motivated.
+    `MotivatedModel.compile(motivated_batch=...)` says what each level trains. A pair of models has the levels 0 and 1,
+    unless you ask for more.
 
     A subclass creates its memory with `add_state` in `__init__` and implements `update(loss)`. The memory survives
     epochs, validation, recompiling with the same condition, and saving. `update` runs inside the compiled training
@@ -20,10 +24,10 @@ class MotivationCondition(keras.layers.Layer):
 
     Use a condition for one pair only. Two pairs that are compiled with the same instance share its memory.
 
-    The attribute `motivated` is a boolean `keras.Variable` of shape `()`: whether the next batch is motivated.
+    The attribute `level` is an int32 `keras.Variable` of shape `()`: the level of the next batch.
 
     Args:
-        motivated: Whether the very first batch is motivated. Defaults to `False`.
+        motivated: Level of the very first batch, an integer or a boolean, as `update` returns it. Defaults to `False`.
         **kwargs: `name` and `dtype`, as in `keras.layers.Layer`.
 
     Source: paper, section 3.1 (the condition), and its summaries (the falling loss).
@@ -49,10 +53,37 @@ class MotivationCondition(keras.layers.Layer):
         [False, True, False, True]
     """
 
-    def __init__(self, *, motivated: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, motivated: int = False, **kwargs: Any) -> None:
         kwargs.pop("trainable", None)
         super().__init__(trainable=False, **kwargs)
-        self.motivated = self.add_state("motivated", motivated, dtype="bool")
+        self.first = motivated
+        self.highest = 1  # the number of the highest level
+        self.level = self.add_state("level", int(motivated), dtype="int32")
+
+    @property
+    def motivated(self) -> Any:
+        """Scalar boolean tensor: whether the next batch is motivated, at any level."""
+        return self.level.value > 0
+
+    def bind(self, highest: int) -> None:
+        """Tells the condition which levels there are. `MotivatedModel.compile` calls it.
+
+        Args:
+            highest: Number of the highest level. The others are 0 to `highest - 1`.
+
+        Raises:
+            ValueError: If the condition asks for a level that does not exist.
+        """
+        if self.first is True and self.highest != highest:  # the first batch, if there has been none yet
+            level = self.level.value
+            self.level.assign(ops.where(ops.equal(level, self.highest), ops.zeros_like(level) + highest, level))
+        self.highest = highest
+        for part in self.inner_conditions():
+            part.bind(highest)
+
+    def inner_conditions(self) -> list["MotivationCondition"]:
+        """The conditions that decide inside this one."""
+        return []
 
     def add_state(self, name: str, initial: Any, dtype: str | None = None) -> Any:
         """Creates a scalar variable of the condition's memory.
@@ -75,30 +106,37 @@ class MotivationCondition(keras.layers.Layer):
         )
 
     def update(self, loss: Any) -> Any:
-        """Receives the loss of the last batch and returns whether the next batch is motivated.
+        """Receives the loss of the last batch and returns the level of the next one.
 
         Args:
             loss: Scalar tensor: the loss (mean over the batch, penalties included) of the model that trained. If both
                 models trained, it is the base's loss without its weight.
 
         Returns:
-            Scalar boolean tensor.
+            Scalar tensor: an integer, the level; or a boolean, where true is the highest level, and false is 0. A level
+            above the highest is the highest.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `update(loss)`.")
 
     def observe(self, loss: Any) -> Any:
-        """Calls `update` and stores the decision. After a NaN or infinite loss, the next batch is never motivated.
+        """Calls `update` and stores the decision. After a NaN or infinite loss, the next batch has level 0.
 
         Args:
             loss: Scalar: the batch's loss.
 
         Returns:
-            Scalar boolean tensor: whether the next batch is motivated.
+            Scalar int32 tensor: the level of the next batch, from 0 to `highest`.
         """
         loss = ops.convert_to_tensor(loss)
-        decision = ops.logical_and(ops.isfinite(loss), self.update(loss))
-        self.motivated.assign(decision)
-        return decision
+        decision = ops.convert_to_tensor(self.update(loss))
+        if keras.backend.standardize_dtype(decision.dtype) == "bool":
+            level = ops.cast(decision, "int32") * self.highest
+        else:
+            level = ops.maximum(ops.cast(decision, "int32"), ops.zeros_like(self.level.value))
+            level = ops.minimum(level, ops.zeros_like(level) + self.highest)  # no plain number, see above
+        level = level * ops.cast(ops.isfinite(loss), "int32")
+        self.level.assign(level)
+        return level
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the memory. It includes the random seeds, which Keras does not save."""

@@ -9,14 +9,16 @@ from keras import ops
 
 from keras_motivation.conditions.base import PACKAGE, MotivationCondition
 
+LEVELS = np.arange(1000)
+
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Always(MotivationCondition):
-    """Every batch is motivated, the first too. This trains the motivated model as `motivated.fit` would.
+    """Every batch has the highest level, the first too. This trains the largest model as its own `fit` would.
 
     Examples:
         >>> import keras_motivation as km
-        >>> bool(km.Always().motivated.value)
+        >>> bool(km.Always().motivated)
         True
     """
 
@@ -46,12 +48,13 @@ class RandomActivation(MotivationCondition):
     """Each batch is motivated with the same probability, whatever the loss does.
 
     Args:
-        probability: Probability that a batch is motivated, in [0, 1].
+        probability: Probability that a batch is motivated, in [0, 1]; then it has the highest level. Or the
+            probabilities of the levels 1, 2, ...; the rest is the probability of level 0.
         seed: Integer seed. The draws differ between backends, as all of Keras's random numbers do.
         **kwargs: `name` and `dtype`.
 
     Raises:
-        ValueError: If `probability` is not a number in [0, 1].
+        ValueError: If `probability` is not a number in [0, 1], or numbers with a sum in [0, 1].
 
     Source: paper, section 4.4.1, ablation A.
 
@@ -62,20 +65,39 @@ class RandomActivation(MotivationCondition):
         True
     """
 
-    def __init__(self, probability: float, seed: int | None = None, **kwargs: Any) -> None:
-        if isinstance(probability, bool) or not isinstance(probability, (int, float)) or not 0 <= probability <= 1:
+    def __init__(self, probability: float | Sequence[float], seed: int | None = None, **kwargs: Any) -> None:
+        each: Any = probability if isinstance(probability, (list, tuple)) else [probability]
+        good = all(isinstance(p, (int, float)) and not isinstance(p, bool) and 0 <= p <= 1 for p in each)
+        if not (good and each and sum(each) <= 1 + 1e-9):
             raise ValueError(
-                f"Argument `probability` must be a number in [0, 1]. Received: probability={probability!r}"
+                "Argument `probability` must be a number in [0, 1], or numbers with a sum in [0, 1]. "
+                f"Received: probability={probability!r}"
             )
         if seed is None:
             seed = int(np.random.default_rng().integers(2**31))
-        super().__init__(motivated=bool(np.random.default_rng(seed).random() < probability), **kwargs)
-        self.probability = float(probability)
+        limits = [float(sum(each[i:])) for i in range(len(each))]  # below limits[i], the level is i + 1 or higher
+        draw = np.random.default_rng(seed).random()
+        first = sum(draw < limit for limit in limits)
+        self.single = each is not probability
+        super().__init__(motivated=bool(first) if self.single else first, **kwargs)
+        self.probability = float(each[0]) if self.single else [float(p) for p in each]
+        self.limits = limits
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    def bind(self, highest: int) -> None:
+        if not self.single and len(self.limits) > highest:
+            raise ValueError(
+                f"Argument `probability` must have at most one number for each of the levels 1 to {highest}. "
+                f"Received: probability={self.probability}"
+            )
+        super().bind(highest)
+
     def update(self, loss: Any) -> Any:
-        return keras.random.uniform((), seed=self.seed_generator) < self.probability
+        draw = keras.random.uniform((), seed=self.seed_generator)
+        if self.single:
+            return draw < self.limits[0]
+        return sum(ops.cast(draw < limit, "int32") for limit in self.limits)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "probability": self.probability, "seed": self.seed}
@@ -86,35 +108,36 @@ class Schedule(MotivationCondition):
     """The motivated batches are fixed in advance, for example to replay a recorded run.
 
     Args:
-        motivated: For each batch of the training, over all epochs, whether it is motivated. Batches after the end of
-            the list are not motivated.
+        motivated: For each batch of the training, over all epochs, whether it is motivated, or its level. Batches after
+            the end of the list have level 0.
         **kwargs: `name` and `dtype`.
 
     Raises:
-        ValueError: If `motivated` is empty, or if not all of its values are booleans (or 0 and 1).
+        ValueError: If `motivated` is empty, or if not all of its values are booleans or integers of at least 0; in
+            `compile`, if there is no such level.
 
     Source: paper, section 4.4.1, ablation B, with `Schedule.elsewhere`.
 
     Examples:
         >>> import keras_motivation as km
         >>> condition = km.Schedule([False, True, True])
-        >>> [bool(condition.motivated.value), *(bool(condition.observe(1.0)) for _ in range(3))]
-        [False, True, True, False]
+        >>> [int(condition.level.value), *(int(condition.observe(1.0)) for _ in range(3))]
+        [0, 1, 1, 0]
     """
 
-    def __init__(self, motivated: Sequence[bool] | np.ndarray, **kwargs: Any) -> None:
+    def __init__(self, motivated: Sequence[int] | np.ndarray, **kwargs: Any) -> None:
         places = np.asarray(motivated)
-        if places.ndim != 1 or places.size == 0 or not np.isin(places, (0, 1)).all():
+        if places.ndim != 1 or places.size == 0 or places.dtype.kind not in "biuf" or not np.isin(places, LEVELS).all():
             raise ValueError(
-                "Argument `motivated` must be a list of booleans, one for each batch. "
+                "Argument `motivated` must be a list of booleans or levels, one for each batch. "
                 f"Received: motivated={motivated!r}"
             )
-        super().__init__(motivated=bool(places[0]), **kwargs)
-        self.places = places.astype("bool")
+        super().__init__(motivated=int(places[0]), **kwargs)
+        self.places = places.astype("int32")
         self.schedule = self.add_weight(  # on the device, like all memory
             shape=self.places.shape,
-            initializer=lambda shape, dtype=None: ops.convert_to_tensor(self.places, dtype="bool"),
-            dtype="bool",
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(self.places, dtype="int32"),
+            dtype="int32",
             trainable=False,
             autocast=False,
             name="schedule",
@@ -125,17 +148,25 @@ class Schedule(MotivationCondition):
         batches, last = self.batches.value + 1, len(self.places) - 1
         self.batches.assign(batches)
         place = ops.take(self.schedule.value, ops.minimum(batches, ops.zeros_like(batches) + last))
-        return ops.logical_and(place, batches <= last)
+        return place * ops.cast(batches <= last, "int32")
+
+    def bind(self, highest: int) -> None:
+        if self.places.max() > highest:
+            raise ValueError(
+                f"Argument `motivated` of `Schedule` must have levels from 0 to {highest}. Received: "
+                f"{int(self.places.max())}"
+            )
+        super().bind(highest)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "motivated": self.places.astype(int).tolist()}
+        return {**super().get_config(), "motivated": self.places.tolist()}
 
     @classmethod
     def elsewhere(cls, epochs: Sequence[Sequence[bool] | np.ndarray], seed: int, **kwargs: Any) -> "Schedule":
-        """Takes the number of motivated batches per epoch from a recorded run, at other, random positions (ablation B).
+        """Takes the motivated batches of each epoch from a recorded run, at other, random positions (ablation B).
 
         Args:
-            epochs: For each epoch of the recorded run, for each batch, whether it was motivated.
+            epochs: For each epoch of the recorded run, for each batch, its level, or whether it was motivated.
             seed: Integer seed of the positions.
             **kwargs: `name` and `dtype`.
 
@@ -150,13 +181,14 @@ class Schedule(MotivationCondition):
             (False, 1, 2)
         """
         random = np.random.default_rng(seed)
-        return cls(np.concatenate([_elsewhere(np.asarray(epoch, bool), random) for epoch in epochs]), **kwargs)
+        return cls(np.concatenate([_elsewhere(np.asarray(epoch).astype(int), random) for epoch in epochs]), **kwargs)
 
 
-def _elsewhere(motivated: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The same number of true values at random places. Places that are false now are used first."""
-    order = random.permutation(len(motivated))
+def _elsewhere(levels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The same levels at random places. Places that have level 0 now are used first for the others."""
+    motivated = levels > 0
+    order = random.permutation(len(levels))
     order = order[np.argsort(motivated[order], kind="stable")]
-    places = np.zeros(len(motivated), bool)
-    places[order[: motivated.sum()]] = True
+    places = np.zeros_like(levels)
+    places[order[: motivated.sum()]] = levels[motivated]
     return places

@@ -17,6 +17,8 @@ NO_LOSS = float("-inf")
 class LossStreak(MotivationCondition):
     """The paper's condition: the next batch is motivated if the loss fell `k` batches in a row.
 
+    With more than two levels, the next batch has level 1 after `k` falls, level 2 after `2 * k`, and so on.
+
     Motivation ends with the first batch whose loss does not fall. An equal loss does not count as a fall. A motivated
     batch or the end of an epoch does not reset the streak. If successive losses were pure noise, a share of 1/(k+1)! of
     the batches would be motivated: 50 %, 16.7 %, 4.2 % for k = 1, 2, 3.
@@ -33,8 +35,8 @@ class LossStreak(MotivationCondition):
     Examples:
         >>> import keras_motivation as km
         >>> condition = km.LossStreak(k=2)
-        >>> [bool(condition.observe(loss)) for loss in [3.0, 2.0, 1.0, 0.5, 0.5]]
-        [False, False, True, True, False]
+        >>> [int(condition.observe(loss)) for loss in [3.0, 2.0, 1.0, 0.5, 0.5]]
+        [0, 0, 1, 1, 0]
     """
 
     def __init__(self, k: int = 2, **kwargs: Any) -> None:
@@ -49,7 +51,7 @@ class LossStreak(MotivationCondition):
         fell = loss < self.previous
         self.streak.assign((self.streak.value + 1) * ops.cast(fell, "int32"))
         self.previous.assign(ops.where(ops.isfinite(loss), loss, ops.zeros_like(loss) + NO_LOSS))
-        return self.streak.value >= self.k
+        return self.streak.value // self.k
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k": self.k}
@@ -103,6 +105,8 @@ class LossTrend(MotivationCondition):
 class Between(MotivationCondition):
     """Another condition, used only in a part of the training: for example after a warm-up, or not in the last part.
 
+    Outside of this part, batches have level 0. For parts with other levels, see `Phases`.
+
     Args:
         condition: The `MotivationCondition` that decides in this part. It receives the losses of all batches.
         start: Number of the first batch, counted from 0 over all epochs, that may be motivated.
@@ -118,8 +122,8 @@ class Between(MotivationCondition):
     Examples:
         >>> import keras_motivation as km
         >>> condition = km.Between(km.Always(), start=1, stop=3)
-        >>> [bool(condition.motivated.value), *(bool(condition.observe(1.0)) for _ in range(4))]
-        [False, True, True, False, False]
+        >>> [int(condition.level.value), *(int(condition.observe(1.0)) for _ in range(4))]
+        [0, 1, 1, 0, 0]
     """
 
     def __init__(self, condition: Any, start: int = 0, stop: int | None = None, **kwargs: Any) -> None:
@@ -129,15 +133,18 @@ class Between(MotivationCondition):
             raise TypeError(f"Argument `condition` must be a `MotivationCondition`. Received: condition={condition!r}")
         start = _at_least("start", start, 0)
         stop = None if stop is None else _at_least("stop", stop, start + 1)
-        super().__init__(motivated=bool(condition.motivated.value) and start == 0, **kwargs)
+        super().__init__(motivated=condition.first if start == 0 else False, **kwargs)
         self.condition, self.start, self.stop = condition, start, stop
         self.batches = self.add_state("batches", 0, dtype="int32")
 
     def update(self, loss: Any) -> Any:
         batches = self.batches.value + 1
         self.batches.assign(batches)
-        decision = ops.logical_and(self.condition.observe(loss), batches >= self.start)
-        return decision if self.stop is None else ops.logical_and(decision, batches < self.stop)
+        level = self.condition.observe(loss) * ops.cast(batches >= self.start, "int32")
+        return level if self.stop is None else level * ops.cast(batches < self.stop, "int32")
+
+    def inner_conditions(self) -> list[MotivationCondition]:
+        return [self.condition]
 
     def get_config(self) -> dict[str, Any]:
         condition = keras.saving.serialize_keras_object(self.condition)

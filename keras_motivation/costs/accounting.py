@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from keras_motivation.costs.flops import count_flops
-from keras_motivation.costs.training_cost import TrainingCost, training_cost
+from keras_motivation.costs.training_cost import PASSES, TrainingCost, flops_by_level, training_cost
 from keras_motivation.interface import Pair
 from keras_motivation.training.metrics.batch_log import BatchLog
 
@@ -19,7 +19,7 @@ class Accounting(Pair):
             input_shape: Shape of one example, as in `count_flops`. Needed if the models have open axes.
 
         Returns:
-            The `TrainingCost`, in FLOPs. Motivated batches are counted with the current `compile(motivated_batch=...)`.
+            The `TrainingCost`, in FLOPs.
 
         Raises:
             ValueError: If the FLOPs of a model cannot be counted.
@@ -36,14 +36,13 @@ class Accounting(Pair):
             ((16, 0), 768, 1.0)
         """
         self.attach_state()
-        weights = self._compiled_pair.motivated_batch
-        return training_cost(self._forward_costs(input_shape), weights, self.trained_examples.result())
+        levels = self._compiled_pair.levels
+        return training_cost(self._forward_costs(input_shape), levels, *self.trained_examples.result())
 
-    def _forward_costs(self, input_shape: Any) -> tuple[int, int]:
+    def _forward_costs(self, input_shape: Any) -> tuple[int, ...]:
         key, known = repr(input_shape), self._running.forward_flops
         if key not in known:
-            base, motivated = (count_flops(model, input_shape) for model in self._nested)
-            known[key] = base, motivated
+            known[key] = tuple(count_flops(model, input_shape) for model in self._nested)
         return known[key]
 
     @property
@@ -63,14 +62,15 @@ class Accounting(Pair):
         Raises:
             ValueError: If `input_shape` is given and does not fit.
         """
-        present, each = self._compiled_pair.batch_log, None
+        present, flops = self._compiled_pair.batch_log, None
+        levels = self._compiled_pair.levels
         try:
-            cost = training_cost(self._forward_costs(input_shape), self._compiled_pair.motivated_batch, (1, 1))
-            each = (cost.flops_per_example[0], cost.motivated_alone // 2, cost.flops_per_example[1])
+            forward = self._forward_costs(input_shape)
+            flops = PASSES * forward[0], PASSES * forward[-1], flops_by_level(forward, levels)
         except ValueError as error:
             if input_shape is not None:
                 raise
             warnings.warn(f"Batches are recorded without their cost, which cannot be counted. {error}", stacklevel=2)
-        if present is None or present.capacity < capacity or present.flops_per_example != each:
-            self._compiled_pair.batch_log = BatchLog(capacity, each)
+        if present is None or present.capacity < capacity or present.flops != flops:
+            self._compiled_pair.batch_log = BatchLog(capacity, len(levels), flops)
             self.train_function = self.test_function = None  # they were made with the old metrics

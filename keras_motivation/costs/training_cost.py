@@ -1,10 +1,13 @@
-"""The cost of training a pair in FLOPs, compared with training one of its models alone."""
+"""The cost of training nested models in FLOPs, compared with training one of them alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_motivation.training.levels import Terms, largest_of
 
 # A backward pass has two products of the size of the forward product: for the gradients of inputs and of weights.
 PASSES = 3
@@ -12,27 +15,35 @@ CARRY = 2**30
 
 
 class TrainedExamples(keras.layers.Layer):
-    """Counts on the device the examples of base batches and of motivated batches. Saved with the pair.
+    """Counts trained examples on the device. Saved with the nested models.
 
-    Not every backend has integers of more than 32 bits, so each count is stored as two digits.
+    For each model: the examples of batches in which it was the largest one that trained, and the examples on which it
+    trained. Not every backend has integers of more than 32 bits, so each count is stored as two digits.
+
+    Args:
+        sizes: Number of nested models.
+        **kwargs: `name`.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, sizes: int, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
+        self.sizes = sizes
         self.low, self.high = (
             [
                 self.add_weight(
                     shape=(), initializer="zeros", dtype="int32", trainable=False, autocast=False, name=name
                 )
-                for name in (f"{digit}_base", f"{digit}_motivated")
+                for what in ("largest", "trained")
+                for name in (f"{digit}_{what}_{size}" for size in range(sizes))
             ]
             for digit in ("low", "high")
         )
         self.built = True  # otherwise Keras would build the whole pair again, by a symbolic run, in every `fit`
 
-    def count(self, motivated: bool, examples: Any) -> None:
+    def count(self, terms: Terms, examples: Any) -> None:
         """Adds the examples of a batch, in the training step."""
-        self.low[motivated].assign(self.low[motivated].value + examples)
+        for i in (largest_of(terms), *(self.sizes + size for size, _ in terms)):
+            self.low[i].assign(self.low[i].value + examples)
 
     def carry(self) -> None:
         """Carries the low digits into the high ones. Called once per epoch, outside of the step."""
@@ -40,10 +51,10 @@ class TrainedExamples(keras.layers.Layer):
             high.assign(high + low.value // CARRY)
             low.assign(low.value % CARRY)
 
-    def result(self) -> tuple[int, int]:
-        """Number of examples in base batches and in motivated batches."""
-        base, motivated = (CARRY * _number(high) + _number(low) for low, high in zip(self.low, self.high))
-        return base, motivated
+    def result(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """For each model, the number of examples of batches in which it was the largest, and on which it trained."""
+        counts = tuple(CARRY * _number(high) + _number(low) for low, high in zip(self.low, self.high))
+        return counts[: self.sizes], counts[self.sizes :]
 
 
 def _number(variable: Any) -> int:
@@ -53,31 +64,39 @@ def _number(variable: Any) -> int:
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """The cost of training a pair so far; returned by `MotivatedModel.training_cost`.
+    """The cost of training so far; returned by `MotivatedModel.training_cost`.
 
     FLOPs are 2 x multiply-adds. Training on an example costs 3 times the forward pass: one forward, two backward.
 
     Attributes:
         flops: FLOPs of the whole training so far.
-        examples: Number of examples in base batches and in motivated batches.
-        flops_per_example: FLOPs of training on one example, in a base batch and in a motivated batch.
-        base_alone: FLOPs of training the base alone on the same number of examples.
-        motivated_alone: FLOPs of training the motivated model alone on the same number of examples.
+        examples: For each model, the number of examples in batches in which it was the largest one that trained. In a
+            pair: in base batches and in motivated batches.
+        flops_per_example: FLOPs of training on one example, at each level. In a pair: in a base batch and in a
+            motivated batch.
+        alone: For each model, FLOPs of training it alone on the same number of examples.
 
     Examples:
         >>> import keras_motivation as km
-        >>> cost = km.TrainingCost(
-        ...     flops=900, examples=(5, 5), flops_per_example=(60, 120), base_alone=600, motivated_alone=1200
-        ... )
+        >>> cost = km.TrainingCost(flops=900, examples=(5, 5), flops_per_example=(60, 120), alone=(600, 1200))
         >>> cost.relative_to_base, cost.relative_to_motivated
         (1.5, 0.75)
     """
 
     flops: int
-    examples: tuple[int, int]
-    flops_per_example: tuple[int, int]
-    base_alone: int
-    motivated_alone: int
+    examples: tuple[int, ...]
+    flops_per_example: tuple[int, ...]
+    alone: tuple[int, ...]
+
+    @property
+    def base_alone(self) -> int:
+        """FLOPs of training the base alone on the same number of examples."""
+        return self.alone[0]
+
+    @property
+    def motivated_alone(self) -> int:
+        """FLOPs of training the (largest) motivated model alone on the same number of examples."""
+        return self.alone[-1]
 
     @property
     def relative_to_base(self) -> float:
@@ -86,27 +105,40 @@ class TrainingCost:
 
     @property
     def relative_to_motivated(self) -> float:
-        """Cost relative to training the motivated model alone; NaN before any training."""
+        """Cost relative to training the (largest) motivated model alone; NaN before any training."""
         return self.flops / self.motivated_alone if self.motivated_alone else float("nan")
 
 
-def training_cost(forward: tuple[int, int], weights: tuple[float, float], examples: tuple[int, int]) -> TrainingCost:
+def flops_by_level(forward: Sequence[int], levels: Sequence[Terms]) -> tuple[int, ...]:
+    """FLOPs of training on one example, at each level.
+
+    Args:
+        forward: For each model, FLOPs of its forward pass on one example.
+        levels: The terms of each level. A model that is not among them does not run.
+
+    Returns:
+        One number for each level.
+    """
+    return tuple(PASSES * sum(forward[size] for size, _ in terms) for terms in levels)
+
+
+def training_cost(
+    forward: Sequence[int], levels: Sequence[Terms], examples: Sequence[int], trained: Sequence[int]
+) -> TrainingCost:
     """Computes the cost of a training.
 
     Args:
-        forward: FLOPs of the base's and of the motivated model's forward pass on one example.
-        weights: Weights of the two models' losses on a motivated batch. A model with weight zero does not run.
-        examples: Number of examples in base batches and in motivated batches.
+        forward: For each model, FLOPs of its forward pass on one example.
+        levels: The terms of each level.
+        examples: For each model, the number of examples in batches in which it was the largest one that trained.
+        trained: For each model, the number of examples on which it trained.
 
     Returns:
         The cost.
     """
-    base = PASSES * forward[0]
-    motivated = PASSES * sum(cost for cost, weight in zip(forward, weights) if weight)
     return TrainingCost(
-        flops=base * examples[0] + motivated * examples[1],
-        examples=examples,
-        flops_per_example=(base, motivated),
-        base_alone=base * sum(examples),
-        motivated_alone=PASSES * forward[1] * sum(examples),
+        flops=PASSES * sum(cost * count for cost, count in zip(forward, trained)),
+        examples=tuple(examples),
+        flops_per_example=flops_by_level(forward, levels),
+        alone=tuple(PASSES * cost * sum(examples) for cost in forward),
     )

@@ -35,6 +35,7 @@ class Placement:
     """
 
     def __init__(self, index: Index, shape: Sequence[int]) -> None:
+        self.index = index
         chosen = positions(index, shape)
         # Only widened axes need work. For each position on such an axis, `inside` says whether a base entry is there,
         # and `source` says which one.

@@ -1,4 +1,4 @@
-"""A callback for `fit` that records which batches were motivated, their losses, and the cost."""
+"""A callback for `fit` that records the level and the loss of each batch, and the cost."""
 
 import collections
 from typing import Any
@@ -10,7 +10,7 @@ from keras_motivation.interface import Pair
 
 
 class MotivationHistory(keras.callbacks.Callback):
-    """Records the loss of every batch and whether it was motivated, and logs the cost of training.
+    """Records the loss and the level of every batch, and logs the cost of training.
 
     The batches are recorded on the device. They are read every `every` batches and at the end of an epoch, so there is
     no transfer per batch. The logs, and so `history.history`, get `cost_to_base` and `cost_to_motivated`: the FLOPs of
@@ -18,16 +18,17 @@ class MotivationHistory(keras.callbacks.Callback):
     whole training. If FLOPs cannot be counted, there is a warning with the reason, and the logs have no costs.
 
     Args:
-        limit: How many batches are kept at most, the last ones. Each needs 5 bytes.
+        limit: How many batches are kept at most, the last ones. Each needs 8 bytes.
         every: The batches are read after at most this number of batches.
         input_shape: Shape of one example, as in `count_flops`. Needed if the models have open axes.
-        log_dir: Folder for TensorBoard scalars: `batch/loss` and `batch/motivated`, written whenever batches are read.
+        log_dir: Folder for TensorBoard scalars: `batch/loss` and `batch/level`, written whenever batches are read.
             (`keras.callbacks.TensorBoard` writes the logs of the epochs.) Needs the package tensorboard.
 
     Attributes:
-        losses: Array of shape `(batches,)`, float32: the loss of each batch, from the model that trained on it.
-        motivated: Array of shape `(batches,)`, bool.
-        epochs: For each epoch its array of flags, as `Schedule.elsewhere` takes them.
+        losses: Array of shape `(batches,)`, float32: the loss of each batch, from the (smallest) model that trained.
+        levels: Array of shape `(batches,)`, int32: the level of each batch; 0 if the base trained.
+        motivated: Array of shape `(batches,)`, bool: whether the level is above 0.
+        epochs: For each epoch its array of levels, as `Schedule.elsewhere` takes them.
 
     Raises:
         ValueError: If `limit` or `every` is below 1; before training, if `input_shape` does not fit the models.
@@ -55,7 +56,7 @@ class MotivationHistory(keras.callbacks.Callback):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"Argument `{name}` must be an integer of at least 1. Received: {name}={value!r}")
         self.limit, self.every, self.input_shape = limit, every, input_shape
-        # Each chunk has the number of its epoch, losses and flags.
+        # Each chunk has the number of its epoch, losses and levels.
         self._chunks: collections.deque[tuple[int, np.ndarray, np.ndarray]] = collections.deque()
         self._epoch = self._pending = self._batches = self._since = 0
         self._record: Any = None
@@ -63,23 +64,28 @@ class MotivationHistory(keras.callbacks.Callback):
 
     @property
     def losses(self) -> np.ndarray:
-        """The loss of each batch, from the model that trained on it."""
+        """The loss of each batch, from the (smallest) model that trained."""
         self._fetch()
         return np.concatenate([np.empty(0, "float32"), *(losses for _, losses, _ in self._chunks)])
 
     @property
+    def levels(self) -> np.ndarray:
+        """The level of each batch."""
+        self._fetch()
+        return np.concatenate([np.empty(0, "int32"), *(levels for _, _, levels in self._chunks)])
+
+    @property
     def motivated(self) -> np.ndarray:
         """Whether each batch was motivated."""
-        self._fetch()
-        return np.concatenate([np.empty(0, bool), *(motivated for _, _, motivated in self._chunks)])
+        return self.levels > 0
 
     @property
     def epochs(self) -> list[np.ndarray]:
-        """The flags of each epoch."""
+        """The levels of each epoch."""
         self._fetch()
         found: dict[int, list[np.ndarray]] = {}
-        for epoch, _, motivated in self._chunks:
-            found.setdefault(epoch, []).append(motivated)
+        for epoch, _, levels in self._chunks:
+            found.setdefault(epoch, []).append(levels)
         return [np.concatenate(chunks) for chunks in found.values()]
 
     def set_model(self, model: Any) -> None:
@@ -97,7 +103,7 @@ class MotivationHistory(keras.callbacks.Callback):
         self._since = self._record.count()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Starts a new list of flags."""
+        """Starts a new list of levels."""
         self._fetch()
         self._epoch += 1
 
@@ -121,27 +127,27 @@ class MotivationHistory(keras.callbacks.Callback):
         if self._record is None:
             return
         self.model.attach_state()
-        losses, motivated = self._record.read(self._since)
+        losses, levels = self._record.read(self._since)
         self._since += len(losses)
         self._pending = 0
         if not len(losses):
             return
-        self._chunks.append((self._epoch, losses, motivated))
-        self._write(losses, motivated)
+        self._chunks.append((self._epoch, losses, levels))
+        self._write(losses, levels)
         surplus = sum(len(chunk[1]) for chunk in self._chunks) - self.limit
         while surplus > 0:
-            epoch, losses, motivated = self._chunks.popleft()
+            epoch, losses, levels = self._chunks.popleft()
             if surplus < len(losses):
-                self._chunks.appendleft((epoch, losses[surplus:], motivated[surplus:]))
+                self._chunks.appendleft((epoch, losses[surplus:], levels[surplus:]))
             surplus -= len(losses)
 
-    def _write(self, losses: np.ndarray, motivated: np.ndarray) -> None:
+    def _write(self, losses: np.ndarray, levels: np.ndarray) -> None:
         first, self._batches = self._batches, self._batches + len(losses)
         if self._scalars is None:
             return
-        for step, (loss, flag) in enumerate(zip(losses, motivated), start=first):
+        for step, (loss, level) in enumerate(zip(losses, levels), start=first):
             self._scalars.add_scalar("batch/loss", float(loss), step)
-            self._scalars.add_scalar("batch/motivated", float(flag), step)
+            self._scalars.add_scalar("batch/level", float(level), step)
         self._scalars.flush()
 
 

@@ -72,7 +72,7 @@ def plot_share(record: MotivationHistory, ax: Any = None) -> Any:
     epochs = record.epochs
     _check_recorded(epochs)
     ax = _axes(ax)
-    ax.bar(np.arange(1, len(epochs) + 1), [100 * epoch.mean() for epoch in epochs], color=MOTIVATED)
+    ax.bar(np.arange(1, len(epochs) + 1), [100 * (epoch > 0).mean() for epoch in epochs], color=MOTIVATED)
     ax.set(xlabel="epoch", ylabel="motivated batches (%)", ylim=(0, 100), title="Share of motivated batches")
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax

@@ -1,4 +1,4 @@
-"""What `MotivatedModel.summary` prints: the pair, stage by stage, within 80 columns."""
+"""What `MotivatedModel.summary` prints: the models, and each step of growth stage by stage, within 80 columns."""
 
 import inspect
 import re
@@ -37,26 +37,39 @@ def pair_lines(model: Pair) -> list[str]:
     Returns:
         Lines of at most 80 characters.
     """
-    weights_map = model.weights_map
-    inner, outer = weights_map.base, weights_map.motivated
-    verdict = weights_map.verdict
-    share = f"the base covers {100 * weights_map.covered_share:.1f} %"
+    maps = model.weights_maps
+    models = [maps[0].base, *(weights_map.motivated for weights_map in maps)]
+    roles = ["base", *("motivated" if len(maps) == 1 else f"motivated {i}" for i in range(1, len(models)))]
+    counts = [nested.count_params() for nested in models]
     head = [
         f'Model: "{shortened(model.name, 60)}" ({type(model).__name__})',
-        f"  base        {shortened(inner.name, 30):<30} {inner.count_params():>14,} parameters",
-        f"  motivated   {shortened(outer.name, 30):<30} {outer.count_params():>14,} parameters",
-        f"  weights     {share} of the motivated model's parameters",
-        f"  nesting     {'not probed' if verdict is None else verdict.nesting}",
+        *(
+            f"  {role:<11} {shortened(nested.name, 30):<30} {count:>14,} parameters"
+            for role, nested, count in zip(roles, models, counts)
+        ),
         f"  extension   {model.extension} at the start",
         f"  statistics  {model.statistics}",
         f"  motivation  {'not compiled' if model.motivation is None else _described(model.motivation)}",
-        "",
-        f"  {'stage':<24} {'blocks':<9} {'width':<15} parameters",
     ]
-    found = stages(weights_map)
-    rows = [_row(name, stage) for name, stage in found.items()]
-    more = [f"  ... and {len(rows) - MOST_ROWS} more; `weights_map.summary()` lists every layer"]
-    return [line[:80] for line in [*head, *rows[:MOST_ROWS], *(more if len(rows) > MOST_ROWS else [])]]
+    found = head
+    for weights_map, inner, outer in zip(maps, roles, roles[1:]):
+        found += ["", *_growth_lines(weights_map, inner, outer)]
+    return [line[:80] for line in found]
+
+
+def _growth_lines(weights_map: Any, inner: str, outer: str) -> list[str]:
+    """How a model extends the next smaller one."""
+    verdict = weights_map.verdict
+    share = f"the {inner} covers {100 * weights_map.covered_share:.1f} %"
+    rows = [_row(name, stage) for name, stage in stages(weights_map).items()]
+    more = [f"  ... and {len(rows) - MOST_ROWS} more; the `summary()` of the weights map lists every layer"]
+    return [
+        f"  weights     {share} of the {outer}{' model' if outer == 'motivated' else ''}'s parameters",
+        f"  nesting     {'not probed' if verdict is None else verdict.nesting}",
+        f"  {'stage':<24} {'blocks':<9} {'width':<15} parameters",
+        *rows[:MOST_ROWS],
+        *(more if len(rows) > MOST_ROWS else []),
+    ]
 
 
 def stages(weights_map: Any) -> dict[str, Stage]:

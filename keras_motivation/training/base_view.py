@@ -60,14 +60,14 @@ class BaseView(Pair):
         return self._nested[0].output_names
 
     def count_params(self) -> int:
-        """Number of parameters of both models together. A shared parameter is counted once.
+        """Number of parameters of all models together. A shared parameter is counted once.
 
         (The sum over `weights` is larger if the motivated model is wider, because its variables have room for the
         base's entries, too.)
         """
         total = sum(math.prod(v.shape) for v in self.weights)
-        for weights_map, model in zip(self._maps, self._nested[1:]):
-            found = [weights_map.partner(v) for v in model.weights if not weights_map.is_covered(v)]
+        for size, model in enumerate(self._nested):
+            found = [self._sharing.partner(v) for v in self._sharing.stored(size, model.weights)]
             total -= sum(math.prod(base.shape) for base, _ in filter(None, found))
         return total
 

@@ -1,5 +1,7 @@
 """What a batch computes on every backend: the models that run, their weights, and the loss."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,83 +15,73 @@ from keras_motivation.training.checks.missing_loss import check_penalties, nothi
 class Forward(Pair):
     """Part of `MotivatedModel`. It changes variables; the JAX backend runs it in a `keras.StatelessScope`."""
 
-    def loss_terms(self, motivated: bool) -> list[tuple[int, float]]:
-        """The weighted sum of nested models' losses that a batch minimises, as (position of the model, weight)."""
-        weights = self._compiled_pair.motivated_batch if motivated else (1.0, 0.0)
-        return [(level, weight) for level, weight in enumerate(weights) if weight]
-
-    def minimised_loss(self, motivated: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-        """Runs the nested models of `loss_terms` on a batch in training mode.
+    def minimised_loss(self, level: int, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        """Runs the nested models that a batch of a level trains, in training mode.
 
         Returns:
             The loss to minimise; and the loss and the predictions of the smallest of these models, for the condition,
             the logs and the metrics.
         """
         results: list[Any] = []
-        for level, weight in self.loss_terms(motivated):
+        for size, weight in self._compiled_pair.levels[level]:
             # Keras tracks the losses of single outputs when it computes them. The logs show those of the first model.
             kept = [(v, ops.copy(v.value)) for v in _keras.output_loss_variables(self)] if results else []
-            results.append((weight, *self._forward_and_loss(level, x, y, sample_weight, training=True)))
+            results.append((weight, *self._forward_and_loss(size, x, y, sample_weight, training=True)))
             for variable, value in kept:
                 variable.assign(value)
         weighted = [loss if weight == 1.0 else weight * loss for weight, loss, _ in results]
         return sum(weighted[1:], start=weighted[0]), *results[0][1:]
 
-    def _forward_and_loss(self, level: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
-        y_pred, self._running.losses = self._forward(level, x, training)
-        if training and level not in self._running.ran:  # the first run may build layers
+    def _forward_and_loss(self, size: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
+        y_pred, self._running.losses = self._forward(size, x, training)
+        if training and size not in self._running.ran:  # the first run may build layers
             self.check_variables()
-            self._running.ran.add(level)
+            self._running.ran.add(size)
         try:
             needed = training and not self._compiled_pair.has_loss
-            if needed and not check_penalties(self, level, self._running.losses, x):
+            if needed and not check_penalties(self, size, self._running.losses, x):
                 return nothing(y_pred), y_pred
             return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
         finally:
             self._running.losses = None
 
-    def _forward_assembled(self, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+    def _forward_assembled(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
         """Runs one nested model on tensors of its current weights, and stores what it changes (statistics, seeds).
 
         Returns:
             Its predictions, and the penalties that its layers add.
         """
-        model = self._nested[level]
-        kwargs = {"training": training} if self._takes_training[level] else {}
-        if level == 0:
+        model, sharing = self._nested[size], self._sharing
+        kwargs = {"training": training} if self._takes_training[size] else {}
+        if size == 0:
             y_pred = model(x, **kwargs)
             return y_pred, model.losses
-        layout = [
-            *self._maps[level - 1].layout,
-            *((v, None) for v in _keras.outside_state(self._running.layer_metrics[level])),
-        ]
+        variables = [*model.variables, *_keras.outside_state(self._running.layer_metrics[size])]
         assembled = [
-            (v, v.value if found is None else found[1].place(*map(self.tensor_of, (found[0], v))))
-            for v, found in layout
+            (v, v.value if sharing.partner(v) is None else sharing.value(v, self.tensor_of)) for v in variables
         ]
         with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
-            before = {id(v): scope.get_current_value(v) for v, _ in layout}
-            y_pred = self.call_assembled(level, x, kwargs)
+            before = {id(v): scope.get_current_value(v) for v in variables}
+            y_pred = self.call_assembled(size, x, kwargs)
             losses = model.losses
-        written = [(v, found) for v, found in layout if scope.get_current_value(v) is not before[id(v)]]
-        self.check_written([v for v, _ in written if v.trainable])
-        for variable, found in written:
-            new = scope.get_current_value(variable)
-            if variable.trainable:
-                continue
-            if found is not None:
-                found[0].assign(found[1].take(new))
-            if found is None or not found[1].whole:
-                variable.assign(new)
+        written = [v for v in variables if scope.get_current_value(v) is not before[id(v)]]
+        self.check_written([v for v in written if v.trainable])
+        for variable in written:
+            if not variable.trainable:
+                sharing.store(variable, scope.get_current_value(variable))
         return y_pred, losses
+
+    def _for_each_level(self, function: Callable[..., Any]) -> list[Callable[..., Any]]:
+        """A function for each level, with the level as its first argument."""
+        return [functools.partial(function, level) for level in range(len(self._compiled_pair.levels))]
 
     def tensor_of(self, variable: Any) -> Any:
         """The current value of a variable."""
         return variable.value
 
-    def call_assembled(self, level: int, x: Any, kwargs: dict[str, Any]) -> Any:
+    def call_assembled(self, size: int, x: Any, kwargs: dict[str, Any]) -> Any:
         """Calls a nested model with tensors in the place of its variables."""
-        return self._nested[level](x, **kwargs)
+        return self._nested[size](x, **kwargs)
 
     def check_written(self, trained: list[Any]) -> None:
         """Called with the trained variables that a forward pass has written. JAX ignores such writes, as in Keras."""

@@ -13,12 +13,12 @@ class Guards(Pair):
     """Part of `MotivatedModel`: additions to the methods of Keras that begin or end training."""
 
     def check_variables(self) -> None:
-        """Raises a `RuntimeError` if either model has lost variables, or got new ones, since the pair was made."""
-        check_current(self.weights_map, self._running.variables)
+        """Raises a `RuntimeError` if a model has lost variables, or got new ones, since the pair was made."""
+        check_current(self._nested, self._running.variables)
 
     def check_trained(self) -> None:
         """Raises a `ValueError` if `trainable` has changed since `compile`, or differs between the models."""
-        check_frozen_alike(self.weights_map)
+        check_frozen_alike(self.weights_maps)
         check_trained(self.trainable_variables, self.optimizer)
 
     def replace_lost_writes(self) -> None:

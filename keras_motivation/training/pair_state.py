@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_motivation.training.levels import Terms
+
 
 @dataclass
 class CompiledPair:
@@ -10,10 +12,11 @@ class CompiledPair:
 
     Attributes:
         motivation: The `MotivationCondition`; None before `compile`, like the metrics.
-        share: The metric for the share of motivated batches.
-        metric_states: The `MetricStates`.
-        evaluate: Whether `evaluate` also evaluates the motivated model.
-        motivated_batch: Weights of the base's loss and of the motivated model's loss on a motivated batch.
+        shares: The metrics for the shares of motivated batches.
+        metric_states: The `MetricStates` of each model but the smallest.
+        evaluate: Whether `evaluate` also evaluates the larger models.
+        motivated_batch: The argument of `compile`.
+        levels: The terms of each kind of batch.
         batch_log: The `BatchLog`, if batches are recorded.
         dispatch: Where the model of a batch is chosen.
         has_loss: Whether there is a loss besides those that layers add.
@@ -21,10 +24,11 @@ class CompiledPair:
     """
 
     motivation: Any = None
-    share: Any = None
-    metric_states: Any = None
+    shares: list[Any] = field(default_factory=list)
+    metric_states: list[Any] = field(default_factory=list)
     evaluate: bool = True
-    motivated_batch: tuple[float, float] = (0.0, 1.0)
+    motivated_batch: Any = "alternate"
+    levels: tuple[Terms, ...] = (((0, 1.0),), ((1, 1.0),))
     batch_log: Any = None
     dispatch: str = "auto"
     has_loss: bool = True
@@ -39,8 +43,8 @@ class RunState:
         variables: For each nested model, its variables at the time when the pair was made.
         layer_metrics: For each nested model, the metrics of its layers.
         losses: Penalties of the nested model that is running; None outside of a run.
-        written: Weights, with their placements, that the forward pass of this batch has written. They must be copied to
-            the base.
+        written: The size of each model that ran in this batch, and its shared variables that its forward pass has
+            written. They must be copied to the variables that store these weights.
         ran: The nested models that have run since the training function was made.
         evaluated: The nested model that is being evaluated.
         warned_of_training: Whether there was a warning that another model trains the pair.
@@ -58,4 +62,4 @@ class RunState:
     warned_of_training: bool = False
     own_gradients: bool = False
     state_variables: dict[str, list[Any]] = field(default_factory=dict)
-    forward_flops: dict[str, tuple[int, int]] = field(default_factory=dict)
+    forward_flops: dict[str, tuple[int, ...]] = field(default_factory=dict)

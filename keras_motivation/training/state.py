@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_motivation.interface import Pair
+from keras_motivation.training.levels import largest_of
 from keras_motivation.training.metrics.metric_states import MetricStates
 
 
@@ -10,10 +11,10 @@ class State(Pair):
     """Part of `MotivatedModel`: the lists that Keras uses to train, save and report."""
 
     def _stored(self, attribute: str) -> list[Any]:
-        """Variables that store something: the base's, then those of the other models that the base does not cover."""
-        stored = list(getattr(self._nested[0], attribute))
-        for weights_map, model in zip(self._maps, self._nested[1:]):
-            stored += [v for v in getattr(model, attribute) if not weights_map.is_covered(v)]
+        """Variables that store something: the base's, then those of each model that smaller ones do not cover."""
+        stored = []
+        for size, model in enumerate(self._nested):
+            stored += self._sharing.stored(size, getattr(model, attribute))
         if attribute == "weights":  # restoring weights does not change counts and memory
             return stored
         for part in (self._compiled_pair.motivation, self.trained_examples, self.update_window):
@@ -39,10 +40,11 @@ class State(Pair):
         trained = {id(v) for v in self._nested[0].trainable_variables}
         return [v for v in self.trainable_variables if id(v) not in trained]
 
-    def trained_variables(self, motivated: bool) -> list[Any]:
-        """The variables that a batch updates: the base's, or all if the motivated model trains."""
-        largest = max(level for level, _ in self.loss_terms(motivated))
-        return self.trainable_variables if largest else self._nested[0].trainable_variables
+    def trained_variables(self, level: int) -> list[list[Any]]:
+        """The variables that a batch of a level updates: for each model up to the largest one that trains, its own."""
+        largest = largest_of(self._compiled_pair.levels[level])
+        models = enumerate(self._nested[: largest + 1])
+        return [self._sharing.stored(size, model.trainable_variables) for size, model in models]
 
     @property
     def losses(self) -> list[Any]:
@@ -52,23 +54,29 @@ class State(Pair):
 
     @property
     def metrics(self) -> list[Any]:
-        """Keras's metrics, the share of motivated batches, and the motivated model's values of Keras's metrics."""
+        """Keras's metrics, the shares of motivated batches, and the larger models' values of Keras's metrics."""
         pair = self._compiled_pair
-        return self._stock_metrics() + [m for m in (pair.share, pair.metric_states, pair.batch_log) if m is not None]
+        log = [] if pair.batch_log is None else [pair.batch_log]
+        return [*self._stock_metrics(), *pair.shares, *pair.metric_states, *log]
 
     def _stock_metrics(self) -> list[Any]:
         """The metrics in Keras's list."""
         return super().metrics
 
     @property
-    def metric_states(self) -> MetricStates:
-        """The motivated model's values of the metrics, from `compile` on."""
+    def metric_states(self) -> list[MetricStates]:
+        """The larger models' values of the metrics, from `compile` on."""
         return self._compiled_pair.metric_states
 
     @property
-    def _motivated_flag(self) -> Any:
-        """The condition's variable that says whether the next batch is motivated, from `compile` on."""
-        return self._compiled_pair.motivation.motivated
+    def _level(self) -> Any:
+        """The condition's variable with the level of the next batch, from `compile` on."""
+        return self._compiled_pair.motivation.level
+
+    def build_metric_states(self) -> None:
+        """Builds the larger models' values of the metrics, because a compiled function cannot create variables."""
+        for states in self.metric_states:
+            states.build()
 
     def attach_state(self) -> None:
         """Writes the state into the variables. On JAX, `fit` stores it elsewhere until the end of the epoch.
@@ -82,5 +90,5 @@ class State(Pair):
         """As in Keras, for both models' values."""
         super().reset_metrics()
         self.trained_examples.carry()
-        if self._compiled_pair.metric_states is not None:
-            self._compiled_pair.metric_states.reset_state()
+        for states in self._compiled_pair.metric_states:
+            states.reset_state()

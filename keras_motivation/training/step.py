@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.interface import Pair
-from keras_motivation.training.metrics.logs import evaluated, prefixed
+from keras_motivation.training.metrics.logs import prefixed
 from keras_motivation.training.optimizers.clipping import clip_split_weights
 from keras_motivation.training.optimizers.late_start import counting_apart
 from keras_motivation.training.optimizers.parts import taking_subsets
@@ -18,11 +18,11 @@ from keras_motivation.training.optimizers.parts import taking_subsets
 class Step(Pair):
     """Part of `MotivatedModel`. It changes variables; the JAX backend runs it in a `keras.StatelessScope`."""
 
-    def decide(self, motivated: bool, applied: Any, loss: Any, x: Any) -> None:
-        """Passes the loss to the condition, which chooses the model of the next batch, and counts the batch.
+    def decide(self, level: int, applied: Any, loss: Any, x: Any) -> None:
+        """Passes the loss to the condition, which chooses the level of the next batch, and counts the batch.
 
         Args:
-            motivated: Whether the batch was motivated.
+            level: The batch's level.
             applied: The value of `updates.batches_applied` before the update. If it is None, the update may come later.
             loss: The batch's loss; if there are several replicas, that of this replica's part.
             x: Inputs.
@@ -30,13 +30,13 @@ class Step(Pair):
 
         def note(loss: Any, examples: Any) -> None:
             self.update_window.observe(self._compiled_pair.motivation, loss, self.optimizer, applied)
-            self.trained_examples.count(motivated, examples)
+            self.trained_examples.count(self._compiled_pair.levels[level], examples)
             if self._compiled_pair.batch_log is not None:
-                self._compiled_pair.batch_log.update_state(loss, motivated, examples)
+                self._compiled_pair.batch_log.update_state(loss, level, examples)
 
         self.on_global_batch(note, self.unscaled(loss), _batch_size(x))
 
-    def log_batch(self, motivated: bool, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+    def log_batch(self, level: int, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         """Updates the metrics. Arguments as in Keras's `train_step` and in `decide`.
 
         Returns:
@@ -44,9 +44,12 @@ class Step(Pair):
         """
         _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
         # As tensors on the device: with a plain number, Keras makes a GPU wait under PyTorch.
-        self._compiled_pair.share.update_state(ops.zeros_like(loss) + float(motivated), ops.ones_like(loss))
+        shares = self._compiled_pair.shares
+        for i, share in enumerate(shares):
+            of_this_kind = level > 0 if i == 0 else level == i
+            share.update_state(ops.zeros_like(loss) + float(of_this_kind), ops.ones_like(loss))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {**logs, "motivated": self._compiled_pair.share.result()}
+        return {**logs, **{share.name: share.result() for share in shares}}
 
     def on_global_batch(self, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:
         """Calls a function once, with the mean loss and the number of examples of all replicas. Here there is one."""
@@ -57,54 +60,50 @@ class Step(Pair):
         return loss
 
     def evaluate_batch(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-        """Updates the metrics of both models. The motivated model's results get the prefix `motivated_`."""
+        """Updates the metrics of all models. The results of the larger ones get a prefix, such as `motivated_`."""
         logs = self._evaluate_nested(0, x, y, sample_weight)
-        if self._compiled_pair.evaluate:
-            self.metric_states.build()
-            with self.metric_states.swapped():
-                motivated_logs = self._evaluate_nested(1, x, y, sample_weight)
-            logs |= prefixed(motivated_logs)
+        for size, states in enumerate(self.metric_states if self._compiled_pair.evaluate else [], start=1):
+            states.build()
+            with states.swapped():
+                larger_logs = self._evaluate_nested(size, x, y, sample_weight)
+            logs |= prefixed(larger_logs, states.prefix)
         return logs
 
-    def _evaluate_nested(self, level: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-        loss, y_pred = self._forward_and_loss(level, x, y, sample_weight, training=False)
+    def _evaluate_nested(self, size: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+        loss, y_pred = self._forward_and_loss(size, x, y, sample_weight, training=False)
         _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
-        with self._evaluating(level):
+        with self._evaluating(size):
             logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return evaluated(logs, self._names_of_other_layers(level))
+        return self.evaluated(logs, size)
 
     def clipped(self, gradients: list[Any], variables: list[Any]) -> list[Any]:
         """The gradients, in which those of a widened weight are clipped together; see `clip_split_weights`."""
-        return clip_split_weights(self.optimizer, self.weights_map, gradients, variables)
-
-    def late_variables(self, variables: list[Any]) -> list[Any]:
-        """Those variables of a batch that only motivated batches update."""
-        return variables[len(self.trained_variables(False)) :]
+        return clip_split_weights(self.optimizer, self._sharing, gradients, variables)
 
     @contextlib.contextmanager
-    def optimizing(self, late: list[Any], count: Any) -> Iterator[None]:
+    def optimizing(self, trained: list[list[Any]], counts: list[Any]) -> Iterator[None]:
         """A context in which the optimizer can update the variables of a batch.
 
         Args:
-            late: The `late_variables` of the batch.
-            count: The value of `update_window.extension_batches`.
+            trained: The `trained_variables` of the batch.
+            counts: The values of `update_window.extension_batches`.
         """
-        with taking_subsets(self.optimizer), counting_apart(self.optimizer, late, count):
+        with taking_subsets(self.optimizer), counting_apart(self.optimizer, list(zip(trained[1:], counts))):
             yield
 
-    def apply_gradients(self, gradients: list[Any], variables: list[Any], applied: Any) -> None:
+    def apply_gradients(self, gradients: list[Any], trained: list[list[Any]], applied: Any) -> None:
         """Updates the variables, on backends where the optimizer does this in place.
 
         Args:
             gradients: Gradients of the variables.
-            variables: The variables that the batch updates.
+            trained: The `trained_variables` of the batch.
             applied: The value of `updates.batches_applied` before the update.
         """
-        late, window = self.late_variables(variables), self.update_window
-        with self.optimizing(late, ops.convert_to_tensor(window.extension_batches.value)):
+        variables = [v for own in trained for v in own]
+        counts = [ops.convert_to_tensor(v.value) for v in self.update_window.extension_batches]
+        with self.optimizing(trained, counts):
             self.optimizer.apply(self.clipped(gradients, variables), variables)
-        if late:
-            window.count_extension(self.optimizer, applied)
+        self.update_window.count_extensions(trained, self.optimizer, applied)
 
 
 def _batch_size(x: Any) -> Any:

@@ -18,7 +18,7 @@ class Check(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """A callback may not have changed the set of variables since the last step, or frozen a weight in one model."""
         self.model.check_variables()
-        check_frozen_alike(self.model.weights_map)
+        check_frozen_alike(self.model.weights_maps)
 
 
 class Upkeep(Check):

@@ -114,8 +114,8 @@ def payloads(trap):
 FIELDS = {
     "base": ("config", "base"),
     "a layer of the base": ("config", "base", "config", "layers", 1),
-    "motivated": ("config", "motivated"),
-    "weights_map": ("config", "weights_map"),
+    "motivated": ("config", "motivated", 0),
+    "weights_map": ("config", "weights_map", 0),
     "optimizer": ("compile_config", "optimizer"),
     "loss": ("compile_config", "loss"),
     "motivation": ("compile_config", "motivation"),

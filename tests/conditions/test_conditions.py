@@ -51,21 +51,21 @@ def test_between_hears_all_losses_and_heeds_some():
     losses = [5.0, 4.0, 3.0, 2.0, 1.0, 0.5, 0.4]
     inside = decisions(km.Between(km.LossStreak(2), start=4, stop=6), losses)
     assert inside == [False, False, False, True, True, False, False]  # decides on batch 4 after hearing 4 losses
-    assert not bool(km.Between(km.Always(), start=1).motivated.value)
-    assert bool(km.Between(km.Always()).motivated.value)
+    assert not bool(km.Between(km.Always(), start=1).motivated)
+    assert bool(km.Between(km.Always()).motivated)
 
 
 def test_a_schedule_is_replayed():
     flags = [True, False, True, True]
     condition = km.Schedule(flags)
-    assert [bool(condition.motivated.value), *decisions(condition, np.ones(5))] == [*flags, False, False]
+    assert [bool(condition.motivated), *decisions(condition, np.ones(5))] == [*flags, False, False]
 
 
 def test_first_batch():
-    assert bool(km.Always().motivated.value)
+    assert bool(km.Always().motivated)
     for condition in (km.Never(), km.LossStreak(1), km.RandomActivation(0.0, seed=1)):
-        assert not bool(condition.motivated.value)
-    assert bool(km.RandomActivation(1.0, seed=1).motivated.value)
+        assert not bool(condition.motivated)
+    assert bool(km.RandomActivation(1.0, seed=1).motivated)
 
 
 @pytest.mark.parametrize("condition", [km.Always, km.Never, lambda: km.RandomActivation(1.0, seed=0)])
@@ -139,7 +139,7 @@ def test_loss_streak_refuses(k):
         (lambda: km.Between(km.Always(), start=-1), ValueError, "`start` must be an integer of at least 0"),
         (lambda: km.Between(km.Always(), 5, 5), ValueError, "`stop` must be an integer of at least 6"),
         (lambda: km.Schedule([]), ValueError, "`motivated` must be a list of booleans"),
-        (lambda: km.Schedule([0, 2]), ValueError, "`motivated` must be a list of booleans"),
+        (lambda: km.Schedule([0, -2]), ValueError, "`motivated` must be a list of booleans"),
         (lambda: km.Schedule([[True]]), ValueError, "`motivated` must be a list of booleans"),
     ],
 )
@@ -150,7 +150,10 @@ def test_new_conditions_refuse(make, error, message):
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, "half", None, float("nan")])
 def test_random_activation_refuses(probability):
-    with pytest.raises(ValueError, match=r"`probability` must be a number in \[0, 1\]. Received: probability="):
+    with pytest.raises(
+        ValueError,
+        match=r"`probability` must be a number in \[0, 1\], or numbers with a sum in \[0, 1\]. Received: probability=",
+    ):
         km.RandomActivation(probability)
 
 

@@ -126,9 +126,9 @@ def test_the_count_goes_on_after_compiling_and_saving(tmp_path):
 def test_counts_beyond_32_bits():
     model = scheduled()
     for _ in range(9):
-        model.trained_examples.count(True, 2**30 - 1)
+        model.trained_examples.count(((1, 1.0),), 2**30 - 1)
         model.reset_metrics()
-    assert model.trained_examples.result() == (0, 9 * (2**30 - 1))
+    assert model.trained_examples.result() == ((0, 9 * (2**30 - 1)),) * 2
 
 
 def test_refused():
@@ -206,4 +206,4 @@ def test_tensorboard_gets_every_batch(tmp_path):
         return [event.tensor_proto.float_val[0] for event in found]
 
     np.testing.assert_allclose(written("batch/loss"), record.losses, rtol=1e-6)
-    assert written("batch/motivated") == [float(flag) for flag in FLAGS * 2]
+    assert written("batch/level") == [float(flag) for flag in FLAGS * 2]

@@ -335,7 +335,7 @@ def test_a_batch_that_failed_is_not_carried_back_later():
     with pytest.raises(RuntimeError, match="no loss today"):
         pair.train_on_batch(x, y)
     switch["on"] = False
-    pair.motivation.motivated.assign(False)
+    pair.motivation.level.assign(0)
     loaded = [0.01 * np.ones(v.shape, "float32") for v in pair.base.weights]  # small enough to need no projection
     pair.base.set_weights(loaded)
     pair.train_on_batch(x, y)

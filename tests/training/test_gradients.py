@@ -57,8 +57,8 @@ def test_gradients_equal_those_of_the_explicit_copy(kind):
         v.assign(r.value)  # ...but the extension does
     model = km.MotivatedModel(base, motivated, extension="random")
     model.compile("sgd", crossentropy(), motivation="always")
-    variables = model.trained_variables(motivated=True)
-    loss, gradients = loss_and_gradients(variables, lambda: model.minimised_loss(True, x, y, None)[0], model)
+    variables = [v for own in model.trained_variables(1) for v in own]
+    loss, gradients = loss_and_gradients(variables, lambda: model.minimised_loss(1, x, y, None)[0], model)
     by_variable = {id(v): g for v, g in zip(variables, gradients)}
 
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-10)
@@ -103,7 +103,7 @@ def test_the_extension_receives_gradients():
     x, y = images(1)
     model = km.MotivatedModel(resnet(4, 1), resnet(6, 2), extension="random")
     model.compile("sgd", crossentropy(), motivation="always")
-    variables = model.trained_variables(motivated=True)
-    _, gradients = loss_and_gradients(variables, lambda: model.minimised_loss(True, x, y, None)[0], model)
+    variables = [v for own in model.trained_variables(1) for v in own]
+    _, gradients = loss_and_gradients(variables, lambda: model.minimised_loss(1, x, y, None)[0], model)
     without = [v.path for v, g in zip(variables, gradients) if not np.abs(g).sum()]
     assert without == []

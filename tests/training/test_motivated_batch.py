@@ -71,7 +71,7 @@ def test_the_condition_hears_the_unweighted_loss_of_the_smallest_model(weights, 
     stock.compile(keras.optimizers.SGD(RATE), crossentropy())
     expected = float(stock.train_on_batch(x, y))
     condition = km.LossStreak(k=1)
-    condition.motivated.assign(True)
+    condition.level.assign(1)
     pair(weights, condition).train_on_batch(x, y)
     assert float(condition.previous.value) == pytest.approx(expected, rel=1e-5)
 

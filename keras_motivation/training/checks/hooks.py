@@ -1,6 +1,7 @@
 """Checks for training hooks that a nested model overrides. `keras.Model` would call them; the pair calls its own."""
 
 import warnings
+from collections.abc import Sequence
 
 import keras
 
@@ -24,7 +25,7 @@ CONVENIENCES = ("compile", "fit", "evaluate", "predict", "train_on_batch", "test
 LIBRARIES = ("keras", "keras_hub", "keras_nlp", "keras_cv")
 
 
-def check_hooks(models: tuple[keras.Model, ...], pair: type, stock: type) -> None:
+def check_hooks(models: Sequence[keras.Model], pair: type, stock: type) -> None:
     """Refuses models that would not train as their own code says, and warns of other hooks that are not called.
 
     Args:

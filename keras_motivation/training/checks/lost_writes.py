@@ -26,13 +26,13 @@ class LostWrites:
     Buffers (batch-norm statistics) are not included, because users may compute them again on purpose.
 
     Args:
-        weights_map: The pair's `WeightsMap`.
+        maps: The `WeightsMap` of each model into the next one.
     """
 
-    def __init__(self, weights_map: Any) -> None:
-        buffers = {id(v) for v in _keras.buffers(weights_map.base)}
-        self._entries = [entry for entry in weights_map.entries if id(entry.base) not in buffers]
-        self._name = weights_map.motivated.name
+    def __init__(self, maps: list[Any]) -> None:
+        buffers = {id(v) for weights_map in maps for v in _keras.buffers(weights_map.base)}
+        self._entries = [e for weights_map in maps for e in weights_map.entries if id(e.base) not in buffers]
+        self._names = {id(v): m.motivated.name for m in maps for v in m.motivated.variables}
         self._marks: list[Any] | None = None
         self._examples: Any = None
         self._paused = False
@@ -76,11 +76,12 @@ class LostWrites:
         marked = [(e, base) for e, (base, own) in zip(self._entries, self._marks) if not is_as_marked(e.motivated, own)]
         if not marked or examples_fn() != self._examples:
             return False
-        lost = [entry.motivated.path for entry, base in marked if _lost(entry, base)]
+        found = [entry.motivated for entry, base in marked if _lost(entry, base)]
+        lost = [variable.path for variable in found]
         if lost:
             warnings.warn(
-                f"Shared weights were written in the motivated model '{self._name}', and are now replaced by the "
-                "base's, because the base stores them. To keep what you write there, call "
+                f"Shared weights were written in the motivated model '{self._names[id(found[0])]}', and are now "
+                "replaced by the base's, because the base stores them. To keep what you write there, call "
                 "`pair.weights_map.copy_to_base()` directly afterwards; this changes the base, too. To train or load "
                 "that model separately, save it and use the loaded copy. Received: "
                 f"{lost[:5]}{' and others' if lost[5:] else ''}",

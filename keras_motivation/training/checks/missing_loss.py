@@ -17,29 +17,30 @@ def is_given(pair: Pair) -> bool:
     return own or any(loss is not None for loss in keras.tree.flatten(pair.loss))
 
 
-def check_penalties(pair: Pair, level: int, penalties: list[Any], x: Any) -> bool:
+def check_penalties(pair: Pair, size: int, penalties: list[Any], x: Any) -> bool:
     """Raises a `ValueError` if a nested model has no loss to train on. Runs in the first step, before weights change.
 
-    This is for pairs that have only the losses that their layers add. The first step checks both models.
+    This is for models that have only the losses that their layers add. The first step checks all of them.
 
     Args:
         pair: The pair.
-        level: Position, among the nested models, of the model that runs.
+        size: Position, among the nested models, of the model that runs.
         penalties: The losses that its layers have added.
         x: Inputs.
 
     Returns:
         Whether there is a loss. A model that is a part of the graph but never trains needs none.
     """
-    kinds = [flag for flag, other in ((False, Always), (True, Never)) if not isinstance(pair.motivation, other)]
-    train = {level for kind in kinds for level, _ in pair.loss_terms(kind)}
+    levels = pair._compiled_pair.levels
+    used = {Always: levels[-1:], Never: levels[:1]}.get(type(pair.motivation), levels)  # type: ignore[arg-type]
+    train = {size for terms in used for size, _ in terms}
     if penalties and not pair._compiled_pair.all_have_penalties:
-        for other in train - {level}:
+        for other in train - {size}:
             if not _adds_penalties(pair._nested[other], x, pair._takes_training[other]):
                 raise ValueError(_message(pair, other))
         pair._compiled_pair.all_have_penalties = True
-    elif not penalties and level in train:
-        raise ValueError(_message(pair, level))
+    elif not penalties and size in train:
+        raise ValueError(_message(pair, size))
     return bool(penalties)
 
 
@@ -55,13 +56,14 @@ def _adds_penalties(model: keras.Model, x: Any, takes_training: bool) -> bool:
         return bool(model.losses)
 
 
-def _message(pair: Pair, level: int) -> str:
+def _message(pair: Pair, size: int) -> str:
     models = pair._nested
     compiled = [model.loss for model in models if getattr(model, "loss", None) is not None]
+    role = "a motivated model" if size else "the base"
     return (
-        f"Argument `loss` of the pair's `compile` must be given: '{models[level].name}', the "
-        f"{('base', 'motivated model')[level]}, has no loss to train on, and its layers add none by `add_loss`. A "
-        "default loss that a model's own `compile` sets, as KerasHub's tasks do, is not used: pass that loss. "
+        f"Argument `loss` of the pair's `compile` must be given: '{models[size].name}', {role}, has no loss to train "
+        "on, and its layers add none by `add_loss`. A default loss that a model's own `compile` sets, as KerasHub's "
+        "tasks do, is not used: pass that loss. "
         f"Received: loss={pair.loss!r}"
         + (f"; '{models[0].name}' by itself was compiled with loss={compiled[0]!r}" if compiled else "")
     )

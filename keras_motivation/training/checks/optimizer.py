@@ -9,13 +9,14 @@ from keras_motivation.training.optimizers.elementwise import acts_elementwise
 from keras_motivation.training.optimizers.parts import part_of
 
 
-def check_optimizer(optimizer: Any, weights_map: WeightsMap) -> None:
-    """Raises a `ValueError` if an optimizer would treat a weight differently because it is stored in two pieces.
+def check_optimizer(optimizer: Any, maps: list[WeightsMap]) -> None:
+    """Raises a `ValueError` if an optimizer would treat a weight differently because it is stored in pieces.
 
     Warns if this cannot be tested.
     """
     pieces = [
         (entry.base, entry.motivated)
+        for weights_map in maps
         for entry, placement in zip(weights_map.entries, weights_map.placements)
         if not placement.whole and entry.base.trainable
     ]

@@ -1,5 +1,6 @@
-"""Whether two models can form a pair: they need the same inputs and outputs, and constraints that fit."""
+"""Whether models can be nested: they need the same inputs and outputs, and constraints that fit."""
 
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -11,10 +12,65 @@ from keras_motivation.nesting.entry import check_built
 from keras_motivation.nesting.weights_map import WeightsMap
 
 
-def check_pair(base: keras.Model, motivated: keras.Model) -> None:
-    """Raises a `ValueError` if a model is not built, if inputs or outputs differ, or if the models share variables."""
+def nested_models(base: Any, motivated: Any) -> list[keras.Model]:
+    """The models from the arguments of `MotivatedModel`, the smallest first.
+
+    Raises:
+        ValueError: If a model is not built, if inputs or outputs differ, or if models share variables.
+        TypeError: If an argument is not a model or, for `motivated`, a list of models.
+    """
+    larger = list(motivated) if isinstance(motivated, (list, tuple)) else [motivated]
+    if not larger:
+        raise ValueError("Argument `motivated` must be a model or a list of at least one. Received: an empty list")
     check_built("base", base)
-    check_built("motivated", motivated)
+    for model in larger:
+        check_built("motivated", model)
+    nested = [base, *larger]
+    for inner, outer in pairwise(nested):
+        _check_pair(inner, outer)
+    owners: dict[int, str] = {}
+    for model in nested:
+        shared = [v.path for v in model.variables if id(v) in owners]
+        if shared:
+            raise ValueError(
+                "Arguments `base` and `motivated` must not share variables: build each with layers of its own (clone a "
+                f"shared preprocessing layer). Received two models with the same variable in both: {shared[:5]}"
+            )
+        owners |= {id(v): model.name for v in model.variables}
+    return nested
+
+
+def maps_of(nested: list[keras.Model], given: Any, x: Any) -> list[WeightsMap]:
+    """The `WeightsMap` of each model into the next one: the given one, or an inferred one.
+
+    Args:
+        nested: The models, the smallest first.
+        given: `None`, a map, or a list of maps and `None`.
+        x: A batch of the user's data, or `None`.
+
+    Raises:
+        ValueError: If a map is of other models, does not fit, or cannot be inferred.
+        TypeError: If `given` is something else.
+    """
+    count = len(nested) - 1
+    each = list(given) if isinstance(given, (list, tuple)) else [given, *[None] * (count - 1)]
+    if len(each) != count:
+        raise ValueError(
+            f"Argument `weights_map` must have a map, or None, for each of the {count} motivated models. Received: "
+            f"{len(each)}"
+        )
+    found = []
+    for (inner, outer), weights_map in zip(pairwise(nested), each):
+        weights_map = WeightsMap.infer(inner, outer, x=x) if weights_map is None else weights_map
+        _check_map(weights_map, inner, outer)
+        if weights_map.x is None:
+            weights_map.use(x)
+        check_constraints(weights_map)
+        found.append(weights_map)
+    return found
+
+
+def _check_pair(base: keras.Model, motivated: keras.Model) -> None:
     for what in ("inputs", "outputs"):
         ours, theirs = _specs(base, what), _specs(motivated, what)
         if ours is not None and theirs is not None and not _compatible(ours, theirs):
@@ -22,16 +78,9 @@ def check_pair(base: keras.Model, motivated: keras.Model) -> None:
                 f"Arguments `base` and `motivated` must have the same {what}. Received: base '{base.name}' with "
                 f"{what} {ours}, motivated '{motivated.name}' with {what} {theirs}"
             )
-    ids = {id(v) for v in base.variables}
-    shared = [v.path for v in motivated.variables if id(v) in ids]
-    if shared:
-        raise ValueError(
-            "Arguments `base` and `motivated` must not share variables: build each with layers of its own (clone a "
-            f"shared preprocessing layer). Received two models with the same variable in both: {shared[:5]}"
-        )
 
 
-def check_map(weights_map: Any, base: keras.Model, motivated: keras.Model) -> None:
+def _check_map(weights_map: Any, base: keras.Model, motivated: keras.Model) -> None:
     """Raises a `TypeError` or a `ValueError` unless `weights_map` is a `WeightsMap` of these two models."""
     if not isinstance(weights_map, WeightsMap):
         raise TypeError(f"Argument `weights_map` must be a `WeightsMap` or None. Received: {weights_map!r}")

@@ -10,14 +10,15 @@ from keras_motivation.conditions import Always
 from keras_motivation.nesting.weights_map import WeightsMap
 
 
-def check_current(weights_map: WeightsMap, known: list[list[Any]]) -> None:
+def check_current(models: list[keras.Model], known: list[list[Any]]) -> None:
     """Raises a `RuntimeError` if the variables of a model are not those from the time when the pair was made.
 
     Args:
-        weights_map: The `WeightsMap` of the pair.
-        known: The variables that the base and the motivated model had.
+        models: The nested models.
+        known: The variables that each had.
     """
-    for model, role, before in zip((weights_map.base, weights_map.motivated), ("base", "motivated"), known):
+    for model, before in zip(models, known):
+        role = "motivated" if model is not models[0] else "base"
         now = model.variables
         ids, known_ids = {id(v) for v in now}, {id(v) for v in before}
         lost = [v.path for v in before if id(v) not in ids]
@@ -37,13 +38,13 @@ def check_current(weights_map: WeightsMap, known: list[list[Any]]) -> None:
             )
 
 
-def check_frozen_alike(weights_map: WeightsMap) -> None:
-    """Raises a `ValueError` if a shared weight is frozen in one model and trained in the other."""
-    differ = [e for e in weights_map.entries if e.base.trainable != e.motivated.trainable]
+def check_frozen_alike(maps: list[WeightsMap]) -> None:
+    """Raises a `ValueError` if a shared weight is frozen in one model and trained in another."""
+    differ = [e for weights_map in maps for e in weights_map.entries if e.base.trainable != e.motivated.trainable]
     if differ:
         raise ValueError(
-            "A shared weight must be trainable in both models or in neither: set `trainable` of the layer alike in "
-            "both. Received: "
+            "A shared weight must be trainable in all models or in none: set `trainable` of the layer alike in "
+            "each. Received: "
             + ", ".join(
                 f"'{e.base.path}' (base: trainable={e.base.trainable}, motivated: {e.motivated.trainable})"
                 for e in differ[:5]
@@ -72,7 +73,7 @@ def check_trained(trainable: list[Any], optimizer: Any) -> None:
 def warn_of_nothing_to_train(base: keras.Model, trainable: list[Any], condition: Any) -> None:
     """Warns if base batches, or all batches, have nothing to train."""
     if not trainable:
-        warnings.warn("Neither model has any trainable weights: training will change nothing.", stacklevel=3)
+        warnings.warn("No model has any trainable weights: training will change nothing.", stacklevel=3)
     elif not base.trainable_variables and not isinstance(condition, Always):
         warnings.warn(
             f"The base '{base.name}' has no trainable weights: base batches will train nothing, and only motivated "

@@ -1,4 +1,4 @@
-"""The losses of recent batches and whether they were motivated, stored on the device; and the cost of the epoch."""
+"""The losses and levels of recent batches, stored on the device; and the cost of the epoch."""
 
 from typing import Any
 
@@ -15,35 +15,33 @@ class BatchLog(keras.metrics.Metric):
 
     Args:
         capacity: How many batches it stores.
-        flops_per_example: FLOPs of training on one example: the base alone, the motivated model alone, and in a
-            motivated batch. `None` records no cost.
+        levels: Number of levels.
+        flops: FLOPs of training on one example: the smallest model alone, the largest model alone, and at each level.
+            `None` records no cost.
     """
 
     def __init__(
-        self, capacity: int, flops_per_example: tuple[int, int, int] | None, name: str = "batch_record"
+        self, capacity: int, levels: int, flops: tuple[int, int, tuple[int, ...]] | None, name: str = "batch_record"
     ) -> None:
         super().__init__(name=name, dtype="float32")
         self.capacity = capacity
-        self.flops_per_example = flops_per_example
+        self.flops = flops
         self.losses = self._add("losses", (capacity,), "float32")
-        self.motivated = self._add("motivated", (capacity,), "bool")
+        self.levels = self._add("levels", (capacity,), "int32")
         self.batches = self._add("batches", (), "int32")
-        # Of this epoch, in base batches and in motivated batches.
-        self.examples = [self._add(f"examples_{i}", (), "int32") for i in range(2)]
+        self.examples = [self._add(f"examples_{i}", (), "int32") for i in range(levels)]  # of this epoch, by level
 
     def _add(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
         # All replicas write the same values, those of the global batch, so they must not be summed.
         return self.add_variable(shape, "zeros", dtype, aggregation="only_first_replica", name=name)
 
-    def update_state(self, loss: Any, motivated: bool, examples: Any) -> None:
+    def update_state(self, loss: Any, level: int, examples: Any) -> None:
         """Overwrites the oldest batch."""
         here = ops.equal(ops.arange(self.capacity, dtype="int32"), self.batches.value % self.capacity)
         self.losses.assign(ops.where(here, ops.cast(loss, self.losses.dtype), self.losses.value))
-        flags = self.motivated.value
-        flags = ops.logical_or(flags, here) if motivated else ops.logical_and(flags, ops.logical_not(here))
-        self.motivated.assign(flags)
+        self.levels.assign(ops.where(here, ops.zeros_like(self.levels.value) + level, self.levels.value))
         self.batches.assign(self.batches.value + 1)
-        self.examples[motivated].assign(self.examples[motivated].value + examples)
+        self.examples[level].assign(self.examples[level].value + examples)
 
     def count(self) -> int:
         """Number of batches written so far. Waits for the device."""
@@ -56,12 +54,12 @@ class BatchLog(keras.metrics.Metric):
             since: Number of the first batch to return.
 
         Returns:
-            Losses (float32) and flags (bool) of the batches from there on; at most of the last `capacity` batches.
+            Losses (float32) and levels (int32) of the batches from there on; at most of the last `capacity` batches.
         """
         count = self.count()
         places = np.arange(max(since, count - self.capacity), count) % self.capacity
-        losses, motivated = (ops.convert_to_numpy(v.value) for v in (self.losses, self.motivated))
-        return losses[places].astype("float32"), motivated[places].astype(bool)
+        losses, levels = (ops.convert_to_numpy(v.value) for v in (self.losses, self.levels))
+        return losses[places].astype("float32"), levels[places].astype("int32")
 
     def reset_state(self) -> None:
         """Resets only the counts of the epoch. The record of batches continues."""
@@ -70,10 +68,11 @@ class BatchLog(keras.metrics.Metric):
 
     def result(self) -> dict[str, Any]:
         """FLOPs of the epoch so far, relative to those of training each model alone on the same examples."""
-        if self.flops_per_example is None or not all(self.flops_per_example):
+        if self.flops is None or not all(self.flops):
             return {}
-        base_alone, motivated_alone, motivated = self.flops_per_example
-        in_base, in_motivated = (ops.cast(counted.value, "float32") for counted in self.examples)
-        share = ops.divide_no_nan(in_motivated, in_base + in_motivated)
-        to_base = 1.0 + share * (motivated / base_alone - 1.0)
-        return {"cost_to_base": to_base, "cost_to_motivated": to_base * (base_alone / motivated_alone)}
+        smallest, largest, by_level = self.flops
+        examples = [ops.cast(counted.value, "float32") for counted in self.examples]
+        total = sum(examples[1:], start=examples[0])
+        more = [ops.divide_no_nan(n, total) * (f / smallest - 1.0) for n, f in zip(examples[1:], by_level[1:])]
+        to_base = sum(more[1:], start=1.0 + more[0])
+        return {"cost_to_base": to_base, "cost_to_motivated": to_base * (smallest / largest)}

@@ -1,4 +1,4 @@
-"""Names and order of results: the base's as in Keras, and the motivated model's with a prefix."""
+"""Names and order of results: the base's as in Keras, and those of larger models with a prefix."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,9 +10,19 @@ from keras import ops
 from keras_motivation import _keras
 from keras_motivation.interface import Pair
 
-PREFIX = "motivated_"
-# Log entries that are not results of an evaluation.
-TRAINING_ONLY = ("motivated", "cost_to_base", "cost_to_motivated")
+# Log entries that are not results of an evaluation, besides the shares of motivated batches.
+COSTS = ("cost_to_base", "cost_to_motivated")
+
+
+def prefixes(sizes: int) -> list[str]:
+    """The prefix of each nested model's results: `motivated_` in a pair, else `motivated_1_`, `motivated_2_`, ..."""
+    return ["", "motivated_"] if sizes == 2 else ["", *(f"motivated_{size}_" for size in range(1, sizes))]
+
+
+def shares(levels: int) -> list[Any]:
+    """The metrics for the shares of motivated batches: of all, and with more than two levels of each."""
+    more = [keras.metrics.Mean(name=f"level_{level}") for level in range(1, levels)] if levels > 2 else []
+    return [keras.metrics.Mean(name="motivated"), *more]
 
 
 class Logs(Pair):
@@ -28,8 +38,13 @@ class Logs(Pair):
         stock = [*_keras.own_loss_and_metrics(self), *self._running.layer_metrics[0]]
         theirs = self._names_of_other_layers(0)
         known = {*logs, *theirs}
-        left_out = {name for name in logs if name.startswith(PREFIX) and name.removeprefix(PREFIX) in known}
-        left_out |= {*TRAINING_ONLY, *theirs}
+        left_out = {
+            name
+            for name in logs
+            for prefix in prefixes(len(self._nested))[1:]
+            if name.startswith(prefix) and name.removeprefix(prefix) in known
+        }
+        left_out |= {*self._training_only(), *theirs}
         kept = {name: value for name, value in logs.items() if name not in left_out}
         return _keras.flatten_metrics_in_order(stock, kept)
 
@@ -42,31 +57,35 @@ class Logs(Pair):
         own = _results(self._running.layer_metrics[self._running.evaluated])
         return results | {name: value for name, value in own.items() if name in results}
 
-    def _names_of_other_layers(self, level: int) -> set[str]:
-        """Log entries of metrics that only layers of the other nested model have."""
-        own, other = self._running.layer_metrics[level], self._running.layer_metrics[1 - level]
-        return set(_results(other)) - set(_results([*_keras.own_loss_and_metrics(self), *own])) if other else set()
+    def _training_only(self) -> set[str]:
+        return {*COSTS, *(share.name for share in self._compiled_pair.shares)}
+
+    def _names_of_other_layers(self, size: int) -> set[str]:
+        """Log entries of metrics that only layers of other nested models have."""
+        own = self._running.layer_metrics[size]
+        others = [metric for i, theirs in enumerate(self._running.layer_metrics) if i != size for metric in theirs]
+        return set(_results(others)) - set(_results([*_keras.own_loss_and_metrics(self), *own])) if others else set()
+
+    def evaluated(self, logs: dict[str, Any], size: int) -> dict[str, Any]:
+        """The results of one model's evaluation. Logs may be nested, as a metric's `result()` may be a dictionary."""
+        left_out = self._training_only() | self._names_of_other_layers(size)
+        logs = {name: value for name, value in logs.items() if name not in left_out}
+        # Some metrics return their variable itself, which has another model's value after the next swap.
+        return keras.tree.map_structure(lambda value: ops.copy(ops.convert_to_tensor(value)), logs)
 
     @contextlib.contextmanager
-    def _evaluating(self, level: int) -> Iterator[None]:
+    def _evaluating(self, size: int) -> Iterator[None]:
         """A context in which the results of layers' metrics are those of one nested model."""
-        self._running.evaluated, before = level, self._running.evaluated
+        self._running.evaluated, before = size, self._running.evaluated
         try:
             yield
         finally:
             self._running.evaluated = before
 
 
-def evaluated(logs: dict[str, Any], left_out: set[str]) -> dict[str, Any]:
-    """The results of one model's evaluation. Logs may be nested, because a metric's `result()` may be a dictionary."""
-    logs = {name: value for name, value in logs.items() if name not in {*TRAINING_ONLY, *left_out}}
-    # Some metrics return their variable itself, which has the other model's value after the next swap.
-    return keras.tree.map_structure(lambda value: ops.copy(ops.convert_to_tensor(value)), logs)
-
-
-def prefixed(logs: dict[str, Any]) -> dict[str, Any]:
-    """The same results with the motivated model's prefix; also inside dictionaries, which Keras flattens later."""
-    return {f"{PREFIX}{name}": prefixed(v) if isinstance(v, dict) else v for name, v in logs.items()}
+def prefixed(logs: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The same results with a model's prefix; also inside dictionaries, which Keras flattens later."""
+    return {f"{prefix}{name}": prefixed(v, prefix) if isinstance(v, dict) else v for name, v in logs.items()}
 
 
 def _results(metrics: list[Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import keras
 from keras import ops
 
 from keras_motivation import _keras
-from keras_motivation.training.metrics.logs import PREFIX
 
 
 class MetricStates(_keras.MetricsList):
@@ -24,15 +23,18 @@ class MetricStates(_keras.MetricsList):
     Args:
         metrics_fn: Returns the metrics to shadow. It is called again when metrics are built.
         directions_fn: Returns "up" or "down" for the names of the metrics whose direction is known, for `metrics`.
+        prefix: Of the names of the results.
     """
 
     def __init__(
         self,
         metrics_fn: Callable[[], list[Any]],
         directions_fn: Callable[[], dict[str, str]] = dict,
-        name: str = "motivated_metrics",
+        prefix: str = "motivated_",
     ) -> None:
-        keras.metrics.Metric.__init__(self, name=name)  # a `MetricsList` would need `metrics` here
+        # A `MetricsList` would need `metrics` here.
+        keras.metrics.Metric.__init__(self, name=f"{prefix}metrics")
+        self.prefix = prefix
         self._metrics_fn = metrics_fn
         self._directions_fn = directions_fn
         # By id of the variable. In a namespace, because Keras would track the variables of a plain dictionary.
@@ -40,11 +42,11 @@ class MetricStates(_keras.MetricsList):
 
     @property
     def metrics(self) -> list[Any]:
-        """The motivated model's metrics by name and direction, for callbacks that monitor `val_motivated_*`.
+        """This model's metrics by name and direction, for callbacks that monitor `val_motivated_*`.
 
         They are not real metrics: they only have the direction, which Keras reads here.
         """
-        return [types.SimpleNamespace(name=PREFIX + k, _direction=v) for k, v in self._directions_fn().items()]
+        return [types.SimpleNamespace(name=self.prefix + k, _direction=v) for k, v in self._directions_fn().items()]
 
     def build(self) -> None:
         """Adds the shadows of variables that are new since the last call, because Keras builds metrics lazily."""

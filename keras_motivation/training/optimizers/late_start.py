@@ -21,24 +21,23 @@ WITHOUT_COUNT = {"SGD", "RMSprop", "Adagrad", "Adadelta", "Lion", "Ftrl"}
 
 
 @contextlib.contextmanager
-def counting_apart(optimizer: Any, late: list[Any], count: Any) -> Iterator[None]:
-    """A context in which an optimizer updates some variables with a separate count, and all others as usual.
+def counting_apart(optimizer: Any, late: list[tuple[list[Any], Any]]) -> Iterator[None]:
+    """A context in which an optimizer updates some variables with counts of their own, and all others as usual.
 
-    For both, the learning rate and weight decay follow the optimizer's count.
+    For all, the learning rate and weight decay follow the optimizer's count.
 
     Args:
         optimizer: The optimizer, perhaps one that contains others.
-        late: The variables with the separate count. If there are none, nothing changes.
-        count: Scalar tensor, an integer: the number of batches in the updates of these variables so far, in whole
-            windows of gradient accumulation.
+        late: Groups of variables, each with its count: a scalar integer tensor, the number of batches in the updates of
+            these variables so far, in whole windows of gradient accumulation. Without groups, nothing changes.
     """
-    ids = {id(variable) for variable in late}
+    groups = [({id(variable) for variable in variables}, count) for variables, count in late if variables]
     window = accumulation_steps(optimizer)
     with contextlib.ExitStack() as stack:
-        for part in parts(optimizer) if late else []:
+        for part in parts(optimizer) if groups else []:
             if _keras.stock_class(part) not in WITHOUT_COUNT:
                 original = _keras.update_steps(part)
-                update = functools.partial(_update, part, original, ids, count, window)
+                update = functools.partial(_update, part, original, groups, window)
                 stack.enter_context(_keras.method_replaced(part, original.__name__, update))
         yield
 
@@ -46,32 +45,35 @@ def counting_apart(optimizer: Any, late: list[Any], count: Any) -> Iterator[None
 def _update(
     optimizer: Any,
     original: Callable[..., None],
-    late: set[int],
-    count: Any,
+    groups: list[tuple[set[int], Any]],
     window: int,
     grads: list[Any],
     variables: list[Any],
     learning_rate: Any,
 ) -> None:
+    late = set[int]().union(*(ids for ids, _ in groups))
     now = [pair for pair in zip(grads, variables) if id(pair[1]) not in late]
-    then = [pair for pair in zip(grads, variables) if id(pair[1]) in late]
     steps, product = _keras.optimizer_steps(optimizer), _keras.momentum_product(optimizer)
     product_before = None if product is None else ops.copy(product.value)
     if now:
         original(*map(list, zip(*now)), learning_rate)
-    if not then:
+    if len(now) == len(variables):
         return
     steps_now = ops.copy(steps.value)
-    # The present window has the same number of batches as the optimizer's, because all its batches are of one kind.
-    own = ops.cast(count, steps_now.dtype) + (steps_now % window if window > 1 else 0)
-    steps.assign(own)
     product_now = None if product is None else ops.copy(product.value)
-    if product is not None:
-        updates = own // (optimizer.gradient_accumulation_steps or 1)
-        table = _product_after(updates, optimizer.beta_1, product.dtype)
-        product.assign(ops.where(own == steps_now, product_before, table))
     try:
-        original(*map(list, zip(*then)), learning_rate)
+        for ids, count in groups:
+            then = [pair for pair in zip(grads, variables) if id(pair[1]) in ids]
+            if not then:
+                continue
+            # The present window has the same number of batches as the optimizer's, because its batches are of one kind.
+            own = ops.cast(count, steps_now.dtype) + (steps_now % window if window > 1 else 0)
+            steps.assign(own)
+            if product is not None:
+                updates = own // (optimizer.gradient_accumulation_steps or 1)
+                table = _product_after(updates, optimizer.beta_1, product.dtype)
+                product.assign(ops.where(own == steps_now, product_before, table))
+            original(*map(list, zip(*then)), learning_rate)
     finally:
         steps.assign(steps_now)
         if product is not None and now:

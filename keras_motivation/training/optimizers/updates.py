@@ -17,23 +17,30 @@ class UpdateWindow(keras.layers.Layer):
     of its batches. The model that trains must not change while its gradients are accumulated, or they would be lost.
     A skipped batch does not count, with one exception: if its loss is NaN or infinite, motivation ends.
 
-    This class also counts the batches in the updates of the extension: see `late_start`.
+    This class also counts the batches in the updates of each extension: see `late_start`.
+
+    Args:
+        sizes: Number of nested models.
+        **kwargs: `name`.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, sizes: int, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
         self.sum = self.add_weight(
             shape=(), initializer="zeros", dtype=keras.config.floatx(), trainable=False, autocast=False, name="sum"
         )
-        self.extension_batches = self.add_weight(
-            shape=(),
-            initializer="zeros",
-            dtype="int32",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-            name="extension_batches",
-        )
+        self.extension_batches = [
+            self.add_weight(
+                shape=(),
+                initializer="zeros",
+                dtype="int32",
+                trainable=False,
+                autocast=False,
+                aggregation="only_first_replica",
+                name=f"extension_batches_{size}",
+            )
+            for size in range(1, sizes)
+        ]
         self.built = True  # otherwise Keras would build the whole pair again, by a symbolic run, in every `fit`
 
     def forget(self) -> None:
@@ -41,19 +48,22 @@ class UpdateWindow(keras.layers.Layer):
         for variable in self.variables:
             variable.assign(ops.zeros_like(variable.value))
 
-    def count_extension(self, optimizer: Any, before: Any) -> None:
-        """Counts a batch that has trained the extension, in whole windows of accumulation. Call it after the update.
+    def count_extensions(self, trained: list[list[Any]], optimizer: Any, before: Any) -> None:
+        """Counts a batch for the extensions that it has trained, in whole windows of accumulation, after the update.
 
         Args:
+            trained: The variables of each model that the batch has updated.
             optimizer: The optimizer.
             before: The value of `batches_applied` before the update.
         """
-        batches = 1
-        if before is not None:
+        batches: Any = 1
+        if before is not None and any(trained[1:]):
             window, after = accumulation_steps(optimizer), batches_applied(optimizer)
             complete = ops.logical_and(after > before, ops.equal(after % window, 0))
             batches = ops.cast(complete, "int32") * window
-        self.extension_batches.assign(self.extension_batches.value + batches)
+        for own, count in zip(trained[1:], self.extension_batches):
+            if own:
+                count.assign(count.value + batches)
 
     def observe(self, condition: Any, loss: Any, optimizer: Any, before: Any) -> None:
         """Passes the loss of a batch to the condition, in the training step.
@@ -79,8 +89,7 @@ class UpdateWindow(keras.layers.Layer):
             variable.assign(ops.where(complete, variable.value, value))
         # A NaN or infinite loss ends motivation, because the motivated model may never give another loss.
         lost = ops.logical_and(ops.equal(after, before), ops.logical_not(ops.isfinite(loss)))
-        motivated = condition.motivated
-        motivated.assign(ops.logical_and(motivated.value, ops.logical_not(lost)))
+        condition.level.assign(condition.level.value * ops.cast(ops.logical_not(lost), "int32"))
         self.sum.assign(ops.where(complete, ops.zeros_like(total), total))
 
 

@@ -1,10 +1,10 @@
 """The training step under JAX. `compile(dispatch=...)` chooses one of two ways.
 
-"host" (and "auto"): two compiled functions. The host reads one boolean and calls the right function. On a CPU this is
-the faster way for convolutions, because XLA:CPU runs them on one thread inside `lax.cond` and `lax.scan`.
-"graph": one compiled function with a `lax.cond`, so the host does not wait for the device. `steps_per_execution`
+"host" (and "auto"): one compiled function for each level. The host reads the level and calls its function. On a CPU
+this is the faster way for convolutions, because XLA:CPU runs them on one thread inside `lax.switch` and `lax.scan`.
+"graph": one compiled function with a `lax.switch`, so the host does not wait for the device. `steps_per_execution`
 batches are one `lax.scan`.
-If the flag is traced (a user compiles `train_step`), `lax.cond` is used in both cases.
+If the level is traced (a user compiles `train_step`), `lax.switch` is used in both cases.
 """
 
 import functools
@@ -28,26 +28,25 @@ class BackendStep(JaxState):
     """Part of `MotivatedModel` for the JAX backend. State is passed around as in `keras.Model.train_step` on JAX."""
 
     def train_step(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-        """Trains on one batch: the motivated model if the condition decided so after the last batch, else the base."""
-        motivated = state[1][self._flag_position()]
-        if isinstance(motivated, jax.core.Tracer):
-            train = [functools.partial(self._train_batch, flag) for flag in (True, False)]
-            return jax.lax.cond(motivated, *train, state, data)
-        return self._train_batch(bool(motivated), state, data)
+        """Trains on one batch, at the level that the condition decided after the last batch."""
+        level = state[1][self._level_position()]
+        if isinstance(level, jax.core.Tracer):
+            return jax.lax.switch(level, self._for_each_level(self._train_batch), state, data)
+        return self._train_batch(int(level), state, data)
 
     def test_step(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-        """Evaluates both models on one batch."""
+        """Evaluates all models on one batch."""
         lists = (self.trainable_variables, self.non_trainable_variables, self.metrics_variables)
         with _scope(lists, state) as scope:
             logs = self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
         return logs, (state[0], *_values(scope, lists[1:]))  # trained weights are not changed, as in Keras
 
-    def _forward(self, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
-        return self._forward_assembled(level, x, training)  # the state consists of tensors in any case
+    def _forward(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+        return self._forward_assembled(size, x, training)  # the state consists of tensors in any case
 
     def make_train_function(self, force: bool = False) -> None:
         """As in Keras, with one compiled function for each kind of batch."""
-        self.metric_states.build()
+        self.build_metric_states()
         if self.train_function is not None and not force:
             return
         if self.run_eagerly or not self.jit_compile:
@@ -61,11 +60,11 @@ class BackendStep(JaxState):
         if in_graph:
             one = jit(self.train_step)
         else:
-            position = self._flag_position()
-            choices = [jit(functools.partial(self._train_batch, flag)) for flag in (False, True)]
+            position = self._level_position()
+            choices = [jit(train) for train in self._for_each_level(self._train_batch)]
 
             def one(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-                return choices[bool(state[1][position])](state, data)
+                return choices[int(state[1][position])](state, data)
 
         if in_graph and self.steps_per_execution > 1:
             many = self._noted(jit(self._train_batches))
@@ -76,7 +75,7 @@ class BackendStep(JaxState):
 
     def make_test_function(self, force: bool = False) -> None:
         """As in Keras."""
-        self.metric_states.build()
+        self.build_metric_states()
         super().make_test_function(force)
 
     def _train_batches(self, state: Any, batches: Any) -> tuple[dict[str, Any], Any]:
@@ -90,11 +89,11 @@ class BackendStep(JaxState):
         state, logs = jax.lax.scan(step, state, batches)
         return jax.tree.map(lambda values: values[-1], logs), state
 
-    def _flag_position(self) -> int:
-        flag = self._motivated_flag
-        return next(i for i, v in enumerate(self.non_trainable_variables) if v is flag)
+    def _level_position(self) -> int:
+        level = self._level
+        return next(i for i, v in enumerate(self.non_trainable_variables) if v is level)
 
-    def _train_batch(self, motivated: bool, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+    def _train_batch(self, level: int, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         trainables, others, slots, metrics = state
         lists = (
@@ -104,12 +103,13 @@ class BackendStep(JaxState):
             self.metrics_variables,
         )
         # The trained variables are the first ones of the trainables. The others are not differentiated.
-        trained = self.trained_variables(motivated)
-        count, late = len(trained), self.late_variables(trained)
+        by_model = self.trained_variables(level)
+        trained = [v for own in by_model for v in own]
+        count = len(trained)
 
         def scaled_loss(trained: Any) -> tuple[Any, Any]:
             with _scope(lists, ([*trained, *trainables[count:]], others, slots, metrics)) as scope:
-                minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
+                minimised, loss, y_pred = self.minimised_loss(level, x, y, sample_weight)
                 scaled = self.optimizer.scale_loss(minimised)
             _, others_after, _, metrics_after = _values(scope, lists)
             return scaled, (loss, y_pred, others_after, metrics_after)
@@ -118,18 +118,18 @@ class BackendStep(JaxState):
         with _scope(lists, (trainables, others, slots, metrics)):
             gradients = self.clipped(gradients, trained)
             applied = batches_applied(self.optimizer) if gradients else None
-            extension_batches = self.update_window.extension_batches.value
+            extension_batches = [v.value for v in self.update_window.extension_batches]
         if gradients:  # there are none if everything is frozen, which `stateless_apply` refuses
-            with warnings.catch_warnings(), self.optimizing(late, extension_batches):
+            with warnings.catch_warnings(), self.optimizing(by_model, extension_batches):
                 # `stateless_apply` needs a gradient for each variable. It skips a variable for `None`, with a warning.
                 warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
                 gradients = [*gradients, *[None] * (len(trainables) - count)]
                 trainables, slots = self.optimizer.stateless_apply(slots, gradients, trainables)
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
-            if late:
-                self.update_window.count_extension(self.optimizer, applied)
-            self.decide(motivated, applied, loss, x)
-            logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
+            if gradients:
+                self.update_window.count_extensions(by_model, self.optimizer, applied)
+            self.decide(level, applied, loss, x)
+            logs = self.log_batch(level, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)
 
 

@@ -1,7 +1,8 @@
-"""The training step under TensorFlow: one traced function with both kinds of batches in a `tf.cond`.
+"""The training step under TensorFlow: one traced function with all kinds of batches in a `tf.switch_case`.
 
-Under a `tf.distribute` strategy, the `tf.cond` is outside of the replicas. Inside, an optimizer could not combine their
-gradients. So all replicas train the same model, by one flag, which the mean loss of the global batch has set.
+Under a `tf.distribute` strategy, the `tf.switch_case` is outside of the replicas. Inside, an optimizer could not
+combine their gradients. So all replicas train the same models, by one level, which the mean loss of the global batch
+has set.
 """
 
 import functools
@@ -12,7 +13,6 @@ import keras
 import tensorflow as tf
 
 from keras_motivation.training.optimizers.updates import batches_applied
-from keras_motivation.training.steps.own_variables import carry_back, hand_on
 from keras_motivation.training.steps.tensorflow_replicas import Replicas
 from keras_motivation.training.steps.tensorflow_variables import added, split, users, written
 
@@ -24,85 +24,86 @@ class BackendStep(Replicas):
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, Any]:
-        """Trains on one batch: the motivated model if the condition decided so after the last batch, else the base."""
+        """Trains on one batch, at the level that the condition decided after the last batch."""
         if tf.distribute.has_strategy():
             return tf.distribute.get_replica_context().merge_call(self._train_replicas, args=(data,))
-        return self._choose(lambda motivated: self._train_batch(motivated, data), data)
+        return self._choose(lambda level: self._train_batch(level, data), data)
 
-    def _choose(self, train: Callable[[bool], Any], data: Any) -> Any:
+    def _choose(self, train: Callable[[int], Any], data: Any) -> Any:
         with _once_there(data):
-            motivated = tf.identity(self._motivated_flag.value)  # read before the condition overwrites it
-        branches: list[Callable[[], Any]] = [functools.partial(train, flag) for flag in (True, False)]
-        if not (self.jit_compile or tf.executing_eagerly() or tf.distribute.has_strategy()):
+            level = tf.identity(self._level.value)  # read before the condition overwrites it
+        branches = self._for_each_level(train)
+        if tf.executing_eagerly():
+            return branches[int(level)]()
+        if not (self.jit_compile or tf.distribute.has_strategy()):
             branches = [_called(branch) for branch in branches]
-        return tf.cond(motivated, *branches)
+        return tf.switch_case(level, branches)
 
     def _train_replicas(self, strategy: Any, data: Any) -> Any:
-        def train(motivated: bool) -> Any:
-            step = functools.partial(self._train_batch, motivated)
+        def train(level: int) -> Any:
+            step = functools.partial(self._train_batch, level)
             return strategy.extended.call_for_each_replica(step, args=(data,))
 
         return self._choose(train, data)
 
     @tf.autograph.experimental.do_not_convert
-    def _train_batch(self, motivated: bool, data: Any) -> dict[str, Any]:
+    def _train_batch(self, level: int, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        variables = self.trained_variables(motivated)
+        trained = self.trained_variables(level)
+        variables = [v for own in trained for v in own]
         with tf.GradientTape() as tape:
-            minimised, loss, y_pred = self.minimised_loss(motivated, x, y, sample_weight)
+            minimised, loss, y_pred = self.minimised_loss(level, x, y, sample_weight)
             scaled_loss = self.optimizer.scale_loss(minimised)
-        gradients = self._gradients(motivated, variables, tape, scaled_loss)
+        gradients = self._gradients(level, variables, tape, scaled_loss)
         applied = batches_applied(self.optimizer) if variables else None
         if variables:  # if all are frozen, there is nothing to update
-            self.apply_gradients(gradients, variables, applied)
-        # Metrics must be updated inside, too, because predictions lose their Keras mask outside of a `tf.cond`.
-        self.decide(motivated, applied, loss, x)
-        logs = self.log_batch(motivated, loss, x, y, y_pred, sample_weight)
+            self.apply_gradients(gradients, trained, applied)
+        # Metrics must be updated inside, too, because predictions lose their Keras mask outside of a branch.
+        self.decide(level, applied, loss, x)
+        logs = self.log_batch(level, loss, x, y, y_pred, sample_weight)
         return tf.nest.map_structure(tf.convert_to_tensor, logs)
 
-    def _forward(self, level: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
+    def _forward(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
         """Runs one nested model on the current weights.
 
         Returns:
             Its predictions and its penalties.
         """
-        if level == 0 or tf.distribute.has_strategy():  # a replica may not write trained variables
-            return self._forward_assembled(level, x, training)
-        model, shared = self._nested[level], self._maps[level - 1]
-        shared.copy_to_motivated()
-        pairs = list(zip(shared.entries, shared.placements))
-        before = [users(entry.motivated) for entry, _ in pairs]
-        y_pred = model(x, **({"training": training} if self._takes_training[level] else {}))
-        carry_back([pair for pair, then in zip(pairs, before) if written(pair[0].motivated, then)])
+        if size == 0 or tf.distribute.has_strategy():  # a replica may not write trained variables
+            return self._forward_assembled(size, x, training)
+        model, shared = self._nested[size], self._sharing.shared_by(size)
+        self._sharing.copy(size)
+        before = [users(variable) for variable in shared]
+        y_pred = model(x, **({"training": training} if self._takes_training[size] else {}))
+        self._sharing.carry_back(size, [v for v, then in zip(shared, before) if written(v, then)])
         return y_pred, model.losses
 
     def tensor_of(self, variable: Any) -> Any:
         """The value of a variable as a tensor. The gradient of the variable itself would be zero instead of None."""
         return tf.convert_to_tensor(variable.value)
 
-    def _gradients(self, motivated: bool, variables: list[Any], tape: Any, scaled_loss: Any) -> list[Any]:
-        """The gradients of the variables. Those of the motivated model's shared weights are passed to the base's."""
-        read, shared = variables, self._maps[-1]
-        read_own = motivated and not tf.distribute.has_strategy()
-        if read_own:
-            read = [*variables, *(entry.motivated for entry in shared.entries if entry.motivated.trainable)]
-        read = list({id(v): v for v in read}.values())
+    def _gradients(self, level: int, variables: list[Any], tape: Any, scaled_loss: Any) -> list[Any]:
+        """The gradients of the variables. Those of shared weights are passed to the variables that store them."""
+        sizes = [size for size, _ in self._compiled_pair.levels[level]]
+        read_own = not tf.distribute.has_strategy()
+        own = [v for size in sizes for v in self._sharing.shared_by(size) if v.trainable] if read_own else []
+        read = list({id(v): v for v in [*variables, *own]}.values())
         found = dict(zip(map(id, read), tape.gradient(scaled_loss, [v.value for v in read])))
         if read_own:
-            hand_on(shared, found, split, added)
-        elif motivated:
-            self.check_recomputed(found)
+            self._sharing.hand_on(max(sizes), found, split, added)
+        else:
+            self.check_recomputed(found, sizes)
         return [found[id(v)] for v in variables]
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """Evaluates both models on one batch."""
+        """Evaluates all models on one batch."""
         with _once_there(data):
             return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
 
     def make_test_function(self, force: bool = False) -> Any:
         """As in Keras. The metrics are built first, because a function that XLA compiles cannot create variables."""
         with self.distribute_strategy.scope():
-            self.metric_states.build()
+            self.build_metric_states()
         return super().make_test_function(force)
 
     def make_train_function(self, force: bool = False) -> Any:

@@ -55,15 +55,15 @@ class Replicas(Pair):
         """The mean loss of a replica's examples. Keras has divided it by the number of replicas, to sum gradients."""
         return loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
 
-    def call_assembled(self, level: int, x: Any, kwargs: dict[str, Any]) -> Any:
+    def call_assembled(self, size: int, x: Any, kwargs: dict[str, Any]) -> Any:
         """Calls a nested model on tensors in the place of its variables, and refuses layers that do not use them."""
-        model, shared = self._nested[level], self._maps[level - 1]
+        model = self._nested[size]
         found = [(layer.name, reason) for layer in _keras.all_layers(model) if (reason := _looks_past(layer))]
         graph = tf.compat.v1.get_default_graph()
         known = len(graph.get_operations())
         with tf.GradientTape() as tape:
             y_pred = model(x, **kwargs)
-        own = {id(_keras.native_variable(e.motivated)): e.motivated.path for e in shared.entries}
+        own = {id(_keras.native_variable(v)): v.path for v in self._sharing.shared_by(size)}
         found += [(own[id(v)], "is read past its tensor") for v in tape.watched_variables() if id(v) in own]
         if found:
             raise NotImplementedError(f"{NOT_IN_REPLICAS} Received: {found[:5]}")
@@ -77,14 +77,15 @@ class Replicas(Pair):
             paths = [v.path for v in trained]
             raise NotImplementedError(f"{NOT_IN_REPLICAS} Received weights that a forward pass writes: {paths[:5]}")
 
-    def check_recomputed(self, gradients: dict[int, Any]) -> None:
+    def check_recomputed(self, gradients: dict[int, Any], sizes: list[int]) -> None:
         """Refuses layers that recompute their result for the gradient, which then goes to variables, not to tensors.
 
         Args:
-            gradients: The gradients of a motivated batch, by the id of the variable; None if there is none.
+            gradients: The gradients of a batch, by the id of the variable; None if there is none.
+            sizes: The positions of the models that the batch trains.
         """
-        entries = self._maps[-1].entries if self._running.own_gradients else []
-        lost = [e.base.path for e in entries if id(e.base) in gradients and gradients[id(e.base)] is None]
+        pieces = [piece for size in sizes for piece in self._sharing.pieces[size] if self._running.own_gradients]
+        lost = [e.base.path for e, _ in pieces if id(e.base) in gradients and gradients[id(e.base)] is None]
         if lost:
             raise NotImplementedError(f"{NOT_IN_REPLICAS} Received layers that recompute their result: {lost[:5]}")
 

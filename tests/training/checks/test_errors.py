@@ -136,7 +136,7 @@ def test_a_layer_frozen_in_one_model_only(which):
     models = pair()
     model = km.MotivatedModel(*models)
     models[which].get_layer("hidden0").trainable = False
-    with pytest.raises(ValueError, match=r"trainable in both models or in neither.*'hidden0/kernel'"):
+    with pytest.raises(ValueError, match=r"trainable in all models or in none.*'hidden0/kernel'"):
         model.compile("sgd", crossentropy())
     models[1 - which].get_layer("hidden0").trainable = False
     model.compile("sgd", crossentropy(), motivation="always")

@@ -25,7 +25,7 @@ import keras_motivation as km
 from keras_motivation.training.steps import DISPATCHES
 
 BACKEND = keras.backend.backend()
-ONE_ONLY = "trainable in both models or in neither.*hidden0"
+ONE_ONLY = "trainable in all models or in none.*hidden0"
 CHANGED = "call `compile` again, with a new optimizer. Received: {} trainable: .*hidden0"
 
 
@@ -173,7 +173,7 @@ def test_everything_frozen():
     model = compiled()
     model.trainable = False
     before = values(model.motivated)
-    with pytest.warns(UserWarning, match="Neither model has any trainable weights"):
+    with pytest.warns(UserWarning, match="No model has any trainable weights"):
         model.compile("adam", crossentropy(), motivation=Alternate())
     history = fit(model).history
     assert np.isfinite(history["loss"]).all()

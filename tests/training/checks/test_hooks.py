@@ -92,7 +92,7 @@ class Penalty(layers.Layer):
         return x
 
 
-NO_LOSS = "`loss` of the pair's `compile` must be given: '{}', the {}, has no loss to train on"
+NO_LOSS = "`loss` of the pair's `compile` must be given: '{}', {}, has no loss to train on"
 
 
 def assert_refused_untrained(model, message, **kwargs):
@@ -110,7 +110,7 @@ def test_no_loss_at_all(motivation):
     model = km.MotivatedModel(net(4, name="small"), net(5, name="large"))
     model.compile("sgd", motivation=motivation)
     assert_refused_untrained(
-        model, NO_LOSS.format(*(("small", "base") if motivation == "never" else ("large", "motivated model")))
+        model, NO_LOSS.format(*(("small", "the base") if motivation == "never" else ("large", "a motivated model")))
     )
 
 
@@ -122,7 +122,7 @@ def test_a_loss_in_one_of_the_models_only_is_noticed_before_either_trains(which)
     x, y = vectors()
     model.fit(x, y, verbose=0)  # the one that trains has a loss
     model.compile("sgd", motivation=Alternate())
-    assert_refused_untrained(model, NO_LOSS.format(*(("large", "motivated model"), ("small", "base"))[which]))
+    assert_refused_untrained(model, NO_LOSS.format(*(("large", "a motivated model"), ("small", "the base"))[which]))
 
 
 def test_several_outputs_without_a_loss():

@@ -24,7 +24,7 @@ def first_updates(model, wait, batches=8):
     x, y = vectors(50)
     if wait:
         model.fit(x, y, batch_size=4, epochs=wait // 50, shuffle=False, verbose=0)
-    model.motivation.motivated.assign(True)
+    model.motivation.level.assign(1)
     weights = [v for v in model.extension_variables if v.name == "kernel"]
     found = []
     for i in range(batches):
@@ -112,7 +112,7 @@ def race(optimizer, reference, steps=1, overflow=()):
     model.compile(optimizer, "mse", motivation=Held())
     references = [reference(), reference()]
     for i, motivated in enumerate(MOTIVATED):
-        model.motivation.motivated.assign(bool(motivated))
+        model.motivation.level.assign(int(motivated))
         gradient = 0.0
         for inputs, targets in zip(x[i], y[i]):
             model.train_on_batch(inputs, targets)

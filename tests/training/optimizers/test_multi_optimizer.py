@@ -77,7 +77,7 @@ def test_two_alike_are_one(kind):
     assert_same_weights(several, single)
     iterations = {int(optimizer.iterations) for optimizer in several.optimizer.optimizers}
     assert iterations == {int(single.optimizer.iterations)}
-    np.testing.assert_array_equal(numpy(several.update_window.extension_batches), 8)
+    np.testing.assert_array_equal(numpy(several.update_window.extension_batches[0]), 8)
 
 
 def test_another_rate_for_the_extension():
@@ -102,7 +102,7 @@ def test_windows_of_accumulation_of_different_length():
     x, y = vectors(18)
     model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[history])
     assert list(history.motivated) == [False] * 6 + [True] * 6 + [False] * 6
-    assert int(model.update_window.extension_batches.value) == 6
+    assert int(model.update_window.extension_batches[0].value) == 6
 
 
 SAVED = {
@@ -126,7 +126,7 @@ def test_saved_loaded_and_going_on(kind, whole, tmp_path):
         loaded = km.MotivatedModel(*pair_of("both", small))
         loaded.compile(SAVED[kind](), crossentropy(), motivation=Alternate(), run_eagerly=EAGER)
         loaded.load_weights(tmp_path / "pair.weights.h5")
-    assert int(loaded.update_window.extension_batches.value) == 4
+    assert int(loaded.update_window.extension_batches[0].value) == 4
     x, y = vectors()
     for each in (model, loaded):
         each.fit(x, y, batch_size=4, shuffle=False, verbose=0)
@@ -157,7 +157,7 @@ def test_the_count_belongs_to_the_optimizer(tmp_path):
 
     def count(**kwargs):
         model.fit(x, y, batch_size=4, shuffle=False, verbose=0, **kwargs)
-        return int(model.update_window.extension_batches.value)
+        return int(model.update_window.extension_batches[0].value)
 
     assert count() == 2
     model.compile(model.optimizer, crossentropy(), motivation=model.motivation, run_eagerly=EAGER)

@@ -44,33 +44,35 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch, "empty", lambda *args, pin_memory=False, **kwargs: empty(*args, **kwargs))
     OnTheWay.waits = 0
 
-    class Flag(torch.Tensor):
+    class Number(torch.Tensor):
         is_cuda = True
         reads = 0
 
-        def __bool__(self):
-            Flag.reads += 1
-            return bool(self.as_subclass(torch.Tensor))
+        def __int__(self):
+            Number.reads += 1
+            return int(self.as_subclass(torch.Tensor))
 
-    return types.SimpleNamespace(flag=lambda value: torch.tensor(value, device="cpu").as_subclass(Flag), kind=Flag)
+    return types.SimpleNamespace(
+        number=lambda value: torch.tensor(value, device="cpu").as_subclass(Number), kind=Number
+    )
 
 
-def test_the_copy_is_read_unless_the_flag_was_written_since(gpu):
+def test_the_copy_is_read_unless_the_number_was_written_since(gpu):
     from keras_motivation.training.steps.torch_decision import HostCopy
 
-    copy, flag = HostCopy(), gpu.flag(True)
-    assert copy.read(flag) is True
+    copy, level = HostCopy(), gpu.number(1)
+    assert copy.read(level) == 1
     assert (gpu.kind.reads, OnTheWay.waits) == (1, 0)  # nothing was sent yet
-    for value in (True, False, True):
-        flag.fill_(value)
-        copy.start(flag)
-        assert copy.read(flag) is value
+    for value in (1, 0, 2):
+        level.fill_(value)
+        copy.start(level)
+        assert copy.read(level) == value
     assert (gpu.kind.reads, OnTheWay.waits) == (1, 3)
-    flag.fill_(False)  # by a checkpoint, or the user
-    assert copy.read(flag) is False
+    level.fill_(0)  # by a checkpoint, or the user
+    assert copy.read(level) == 0
     assert gpu.kind.reads == 2
-    other = gpu.flag(True)  # of another condition
-    assert copy.read(other) is True
+    other = gpu.number(1)  # of another condition
+    assert copy.read(other) == 1
     assert gpu.kind.reads == 3
 
 
@@ -81,7 +83,7 @@ class Seen(keras.optimizers.SGD):
 
     def apply(self, *args, **kwargs):
         if self.motivation is not None:  # no copy, on which the pair tries it out
-            self.seen.append(bool(self.motivation.motivated.value))
+            self.seen.append(bool(self.motivation.motivated))
         return super().apply(*args, **kwargs)
 
 
