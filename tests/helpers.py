@@ -131,10 +131,10 @@ class Recorder(keras.callbacks.Callback):
 
 @keras.saving.register_keras_serializable(__name__)
 class Held(km.MotivationCondition):
-    """Goes on with the model that the test has chosen."""
+    """Goes on with the level that the test has chosen."""
 
     def update(self, loss):
-        return self.motivated
+        return self.level.value
 
 
 class Batches(keras.utils.PyDataset):

@@ -80,13 +80,15 @@ def test_one_level_alone_is_the_stock_model(size):
     assert model.training_cost().flops == model.training_cost().alone[size]
 
 
-def test_always_is_the_largest():
+@pytest.mark.parametrize("clipping", [{}, {"clipnorm": 0.05}, {"global_clipnorm": 0.1}, {"clipvalue": 0.01}], ids=str)
+def test_always_is_the_largest(clipping):
+    """Also where gradients are clipped by the norm of weights that have parts in three variables."""
     x, y = vectors()
     model = nested(mlp)
     stock = keras.models.clone_model(model.motivated)
     stock.set_weights(values(model.motivated))
-    model.compile("sgd", crossentropy(), motivation="always")
-    stock.compile("sgd", crossentropy())
+    model.compile(keras.optimizers.SGD(0.1, **clipping), crossentropy(), motivation="always")
+    stock.compile(keras.optimizers.SGD(0.1, **clipping), crossentropy())
     for trained in (model, stock):
         trained.fit(x, y, batch_size=4, shuffle=False, verbose=0)
     assert_same_weights(model.motivated, stock)

@@ -97,29 +97,30 @@ def rates(step):
     return 0.05 * 0.9**step
 
 
-MOTIVATED = [0, 0, 1, 0, 1, 1, 0, 0, 1, 1, 1, 0]
+LEVELS = {2: [0, 0, 1, 0, 1, 1, 0, 0, 1, 1, 1, 0], 3: [0, 0, 1, 0, 2, 1, 0, 2, 2, 1, 1, 0]}
 
 
-def race(optimizer, reference, steps=1, overflow=()):
-    """Trains the pair of `linear`; returns its two weights and those of two references, one for each weight."""
+def race(optimizer, reference, steps=1, overflow=(), sizes=2):
+    """Trains models of `linear`; returns the weights and those of references, one for each weight."""
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(len(MOTIVATED), steps, 8, 4)), rng.normal(size=(len(MOTIVATED), steps, 8, 1))
-    model = km.MotivatedModel(linear("a"), linear("ab"), extension="random")
-    weights = [model.base.get_layer("a").kernel, model.motivated.get_layer("b").kernel]
+    x, y = rng.normal(size=(12, steps, 8, 4)), rng.normal(size=(12, steps, 8, 1))
+    base, *larger = [linear("abc"[: i + 1]) for i in range(sizes)]
+    model = km.MotivatedModel(base, larger, extension="random")
+    weights = [nested.get_layer(name).kernel for nested, name in zip(model.models, "abc")]
     expected = [rng.normal(size=(4, 1)) for _ in weights]
     for variable, value in zip(weights, expected):
         variable.assign(value)
     model.compile(optimizer, "mse", motivation=Held())
-    references = [reference(), reference()]
-    for i, motivated in enumerate(MOTIVATED):
-        model.motivation.level.assign(int(motivated))
+    references = [reference() for _ in weights]
+    for i, level in enumerate(LEVELS[sizes]):
+        model.motivation.level.assign(level)
         gradient = 0.0
         for inputs, targets in zip(x[i], y[i]):
             model.train_on_batch(inputs, targets)
-            error = inputs @ sum(expected[: 1 + motivated]) - targets
+            error = inputs @ sum(expected[: 1 + level]) - targets
             gradient = gradient + 2 * inputs.T @ error / len(inputs) / steps
         rate = rates(steps * (i + 1) - 1)
-        for j in range(1 + motivated):
+        for j in range(1 + level):
             expected[j] = references[j].step(expected[j], gradient, rate)
         if i in overflow:  # leaves everything as it is
             scale = model.optimizer.dynamic_scale
@@ -138,10 +139,11 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("sizes", [2, 3])
 @pytest.mark.parametrize("kind", ADAMS)
-def test_against_a_reference_with_a_count_for_each_weight(kind):
+def test_against_a_reference_with_a_count_for_each_weight(kind, sizes):
     """The schedule follows the optimizer's count, and so does all that the base sees."""
-    found, expected = race(ADAMS[kind](Rates()), lambda: Reference(kind))
+    found, expected = race(ADAMS[kind](Rates()), lambda: Reference(kind), sizes=sizes)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)  # TensorFlow casts beta from float32
 
 

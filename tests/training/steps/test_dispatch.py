@@ -85,7 +85,7 @@ def test_where_the_model_is_chosen(dispatch, chosen, monkeypatch):
     import jax
 
     conditionals = []
-    cond = jax.lax.cond
-    monkeypatch.setattr(jax.lax, "cond", lambda *arguments: conditionals.append(1) or cond(*arguments))
+    switch = jax.lax.switch
+    monkeypatch.setattr(jax.lax, "switch", lambda *arguments: conditionals.append(1) or switch(*arguments))
     fit(compiled(Alternate(), dispatch=dispatch))
     assert bool(conditionals) == (chosen == "graph")

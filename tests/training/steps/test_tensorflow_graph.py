@@ -17,9 +17,10 @@ def test_each_kind_of_batch_is_one_operation_of_the_graph(jit_compile):
     step = tf.function(lambda: model.train_step(tuple(map(tf.constant, vectors(8)))))
     graph = step.get_concrete_function().graph.as_graph_def()
     functions = {function.signature.name: function for function in graph.library.function}
-    (choice,) = (node for node in graph.node if node.op == "If")
-    for branch in ("then_branch", "else_branch"):
-        body = functions[choice.attr[branch].func.name].node_def
+    (choice,) = (node for node in graph.node if node.op == "Case")
+    assert len(choice.attr["branches"].list.func) == 2
+    for branch in choice.attr["branches"].list.func:
+        body = functions[branch.name].node_def
         calls = [functions[node.attr["f"].func.name] for node in body if node.op == "StatefulPartitionedCall"]
         assert [call.attr["_noinline"].b for call in calls] == ([] if jit_compile else [True])
         assert ("MatMul" in {node.op for node in body}) == jit_compile
