@@ -9,6 +9,7 @@ from keras_motivation.conditions import (
     LossTrend,
     MotivationCondition,
     Never,
+    Phases,
     RandomActivation,
     Schedule,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "MotivationCondition",
     "MotivationHistory",
     "Never",
+    "Phases",
     "RandomActivation",
     "Schedule",
     "TrainingCost",

@@ -8,6 +8,7 @@ import keras
 from keras_motivation.conditions.base import PACKAGE, MotivationCondition
 from keras_motivation.conditions.controls import Always, Never, RandomActivation, Schedule
 from keras_motivation.conditions.loss_driven import Between, LossStreak, LossTrend
+from keras_motivation.conditions.phases import Phases
 
 __all__ = [
     "PACKAGE",
@@ -17,6 +18,7 @@ __all__ = [
     "LossTrend",
     "MotivationCondition",
     "Never",
+    "Phases",
     "RandomActivation",
     "Schedule",
     "get",

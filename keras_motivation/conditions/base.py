@@ -81,6 +81,25 @@ class MotivationCondition(keras.layers.Layer):
         for part in self.inner_conditions():
             part.bind(highest)
 
+    @property
+    def needs_length(self) -> bool:
+        """Whether the condition must know the length of the training, from `plan`."""
+        return any(part.needs_length for part in self.inner_conditions())
+
+    def plan(self, total: int | None, done: int) -> None:
+        """Tells the condition how long the training is. `MotivatedModel.fit` calls it before the first batch.
+
+        Args:
+            total: Number of decisions in the whole training: of batches, or, if gradients are accumulated, of updates.
+                `None` if it is not known.
+            done: How many of them are done, if this `fit` continues a training.
+
+        Raises:
+            ValueError: If the condition does not fit such a training.
+        """
+        for part in self.inner_conditions():
+            part.plan(total, done)
+
     def inner_conditions(self) -> list["MotivationCondition"]:
         """The conditions that decide inside this one."""
         return []

@@ -53,6 +53,15 @@ class Guards(Pair):
         super().set_state_tree(state_tree)
         self._lost_writes.forget()
 
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras. A condition that needs the length of the training must have got it from `fit` before."""
+        if self.motivation is not None and self.motivation.needs_length:
+            raise ValueError(
+                f"The condition {type(self.motivation).__name__} needs the length of the training, which only `fit` "
+                "knows. For `train_on_batch`, pass numbers of batches instead of fractions."
+            )
+        return super().train_on_batch(*args, **kwargs)
+
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Like `keras.Model.predict`, for the base."""
         with self._left_current(), self._data_of(*args, **kwargs):

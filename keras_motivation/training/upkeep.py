@@ -1,4 +1,4 @@
-"""Callbacks that keep both models up to date for the user's callbacks during `fit`."""
+"""Callbacks of `fit`: the plan of the training, and current weights in all models for the user's callbacks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,8 +8,24 @@ import keras
 
 from keras_motivation.interface import Pair
 from keras_motivation.training.checks.variables import check_frozen_alike
+from keras_motivation.training.optimizers.parts import accumulation_steps
 
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+
+
+class Plan(keras.callbacks.Callback):
+    """Tells the condition how long the training is, once other callbacks may have restored an earlier state."""
+
+    planned = False
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Before the first epoch of this `fit`."""
+        if self.planned:
+            return
+        self.planned = True
+        steps, window = self.params.get("steps"), accumulation_steps(self.model.optimizer)
+        total = None if steps is None else self.params["epochs"] * steps // window
+        self.model.motivation.plan(total, (steps or 0) * epoch // window)
 
 
 class Check(keras.callbacks.Callback):
@@ -68,8 +84,9 @@ def kept_up(pair: Pair, callbacks: Any) -> Iterator[Any]:
         given = list(callbacks.callbacks)
         callbacks.callbacks[:] = _interleaved(given)
         for callback in callbacks.callbacks:
-            if isinstance(callback, Check):
+            if isinstance(callback, (Check, Plan)):
                 callback.set_model(pair)
+                callback.set_params(callbacks.params or {})
         try:
             yield callbacks
         finally:
@@ -82,7 +99,7 @@ def _interleaved(callbacks: list[Any]) -> list[Any]:
     found: list[Any] = []
     for callback in callbacks:
         found += [UpkeepEachBatch() if _looks_at_batches(callback) else Upkeep(), callback]
-    return found or [Check()]  # without callbacks, nothing is copied before the end of `fit`
+    return [Plan(), *(found or [Check()])]  # without callbacks, nothing is copied before the end of `fit`
 
 
 def _looks_at_batches(callback: Any) -> bool:
