@@ -236,7 +236,8 @@ class MotivatedModel(
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown; if the optimizer both
+            ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown; if the condition asks for a
+                level that does not exist; if the optimizer both
                 accumulates gradients and clips each weight's gradient by its norm, if it uses the norm or shape of a
                 widened weight, or if it was built for other weights; if a shared weight is frozen in only one of the
                 models; or if a `keras.distribution` is set on another backend than JAX, where it has no effect.
@@ -248,7 +249,6 @@ class MotivatedModel(
         """
         condition = conditions.same_or_new(motivation, self.motivation)
         levels = levels_of(motivated_batch, len(self._nested))
-        condition.bind(len(levels) - 1)
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         check_distribution()
         optimizer = keras.optimizers.get(optimizer)
@@ -258,6 +258,7 @@ class MotivatedModel(
         check_frozen_alike(self.weights_maps)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
+        condition.bind(len(levels) - 1)
         if inner(optimizer) is not inner(getattr(self, "optimizer", None)):
             self.update_window.forget()  # an unfinished window has gradients of the former optimizer
         super().compile(optimizer, loss, *args, **kwargs)

@@ -77,13 +77,13 @@ class Phases(MotivationCondition):
         return [level for level in self.levels if isinstance(level, MotivationCondition)]
 
     def bind(self, highest: int) -> None:
-        super().bind(highest)
         wrong = [level for level in self.levels if isinstance(level, int) and level > highest]
         if wrong:
             raise ValueError(
                 f"Arguments of `Phases` must have levels from 0 to {highest}. Received: {wrong[0]}. (More levels: pass "
                 "more models, or a list as `motivated_batch`.)"
             )
+        super().bind(highest)
 
     @property
     def needs_length(self) -> bool:

@@ -39,8 +39,10 @@ def plot_losses(record: MotivationHistory, ax: Any = None, window: int | None = 
     losses, motivated = record.losses, record.motivated
     _check_recorded(losses)
     ax = _axes(ax)
-    for start, stop in spans(motivated):
-        ax.axvspan(start - 0.5, stop - 0.5, color=MOTIVATED, alpha=0.15, linewidth=0)
+    highest = max(1, record.levels.max(initial=0))
+    for level in range(1, highest + 1):  # the higher, the darker
+        for start, stop in spans(record.levels == level):
+            ax.axvspan(start - 0.5, stop - 0.5, color=MOTIVATED, alpha=0.15 + 0.3 * (level - 1) / highest, linewidth=0)
     ax.plot(losses, color=NEUTRAL, linewidth=0.8, label="loss of a batch")
     window = window or max(5, len(losses) // 50)
     if len(losses) >= window:
@@ -88,7 +90,7 @@ def plot_accuracy(
 
     Args:
         histories: For each run its name and the `history.history` of its `fit`. A pair has two curves: one of the base,
-            and one of the motivated model (`val_motivated_accuracy`).
+            and one of the motivated model (`val_motivated_accuracy`); a family has one for each of its models.
         costs: For each run the FLOPs of its whole training, in any unit: `training_cost().flops`, or
             `3 * count_flops(model) * examples` for a standalone run.
         metric: Name of the metric in the history of a standalone run.
@@ -103,7 +105,6 @@ def plot_accuracy(
     """
     ax = _axes(ax)
     unit = max(costs.values(), default=1.0)
-    of_motivated = metric.replace("val_", "val_motivated_", 1) if metric.startswith("val_") else f"motivated_{metric}"
     for i, (name, history) in enumerate(histories.items()):
         if name not in costs or metric not in history:
             raise ValueError(
@@ -112,15 +113,22 @@ def plot_accuracy(
             )
         values = history[metric]
         cost = costs[name] / unit * np.arange(1, len(values) + 1) / len(values)
-        pair = of_motivated in history
-        ax.plot(cost, values, "-" if pair else "--", color=f"C{i}", label=f"{name}: base" if pair else name)
-        if pair:
-            label = f"{name}: motivated"
-            ax.plot(cost, history[of_motivated], "-", color=f"C{i}", linewidth=2.5, alpha=0.6, label=label)
+        larger = _of_motivated(history, metric)
+        ax.plot(cost, values, "-" if larger else "--", color=f"C{i}", label=f"{name}: base" if larger else name)
+        for j, (role, key) in enumerate(larger.items()):
+            line = {"color": f"C{i}", "linewidth": 2.5 + j, "alpha": 0.6 / (1 + 0.5 * j)}
+            ax.plot(cost, history[key], "-", label=f"{name}: {role}", **line)
     ax.set(xlabel="training FLOPs, relative to the most expensive run", ylabel=metric.replace("_", " "))
     ax.set_title("What accuracy costs")
     ax.legend()
     return ax
+
+
+def _of_motivated(history: Mapping[str, Any], metric: str) -> dict[str, str]:
+    """The names of a metric of the motivated models, by role: one of a pair, several of a family."""
+    before, after = ("val_", metric.removeprefix("val_")) if metric.startswith("val_") else ("", metric)
+    roles = ["motivated", *(f"motivated_{i}" for i in range(1, len(history)))]
+    return {role.replace("_", " "): key for role in roles if (key := f"{before}{role}_{after}") in history}
 
 
 def spans(flags: np.ndarray) -> list[tuple[int, int]]:

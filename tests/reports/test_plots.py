@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import compiled, fit, vectors
+from helpers import compiled, crossentropy, fit, mlp, vectors
 
 import keras_motivation as km
 from keras_motivation.reports.plots import spans
@@ -73,3 +73,17 @@ def test_a_loss_below_zero_is_drawn_on_a_linear_axis():
     record = km.MotivationHistory()
     fit(model, callbacks=[record])
     assert km.plots.plot_losses(record).get_yscale() == "linear"
+
+
+def test_a_family():
+    model, record = km.MotivatedModel(mlp(4), [mlp(6), mlp(8)], extension="random"), km.MotivationHistory()
+    model.compile("sgd", crossentropy(), metrics=["accuracy"], motivation=km.Schedule([0, 1, 2, 2, 0, 1, 1, 0]))
+    x, y = vectors()
+    history = model.fit(x, y, batch_size=4, validation_data=(x, y), verbose=0, callbacks=[record]).history
+    ax = km.plots.plot_accuracy({"family": history}, {"family": model.training_cost().flops})
+    curves = {line.get_label(): line for line in ax.lines}
+    assert set(curves) == {"family: base", "family: motivated 1", "family: motivated 2"}
+    np.testing.assert_allclose(curves["family: motivated 2"].get_ydata(), history["val_motivated_2_accuracy"])
+    shaded = {(patch.get_x(), patch.get_width()): patch.get_alpha() for patch in km.plots.plot_losses(record).patches}
+    assert set(shaded) == {(0.5, 1.0), (1.5, 2.0), (4.5, 2.0)}
+    assert shaded[(1.5, 2.0)] > shaded[(0.5, 1.0)]  # the higher, the darker

@@ -82,7 +82,9 @@ class LostWrites:
             warnings.warn(
                 f"Shared weights were written in the motivated model '{self._names[id(found[0])]}', and are now "
                 "replaced by the base's, because the base stores them. To keep what you write there, call "
-                "`pair.weights_map.copy_to_base()` directly afterwards; this changes the base, too. To train or load "
+                "`pair.weights_map.copy_to_base()` directly afterwards (with several motivated models, "
+                "`copy_to_base()` of each of `pair.weights_maps` from this model down to the base); this changes the "
+                "base, too. To train or load "
                 "that model separately, save it and use the loaded copy. Received: "
                 f"{lost[:5]}{' and others' if lost[5:] else ''}",
                 stacklevel=4,
