@@ -30,8 +30,14 @@ def model_parallel(split=True):
     return keras.distribution.ModelParallel(layout_map=layouts, batch_dim_name="batch")
 
 
-def pair(norm=False, width=12, **kwargs):
-    return km.MotivatedModel(randomise(mlp(8, norm=norm), 1), randomise(mlp(width, 2, norm=norm), 2), **kwargs)
+def pair(norm=False, width=12, family=False, **kwargs):
+    larger = [mlp(width, 2, norm=norm), *([mlp(16, 2, norm=norm)] if family else [])]
+    base, *larger = [randomise(model, seed) for seed, model in enumerate([mlp(8, norm=norm), *larger], start=1)]
+    return km.MotivatedModel(base, larger, **kwargs)
+
+
+def phases(level):
+    return km.Phases((0.3, 0), (0.6, level), (1.0, km.LossStreak(1)))
 
 
 def train(model, epochs=2, batch_size=16, motivation=None, callbacks=(), **kwargs):
@@ -60,8 +66,8 @@ def fit(model, epochs=2, batch_size=16, callbacks=()):
 def assert_same_run(model, ran, reference, expected):
     """Same decisions, losses, logs (validation of both models too), weights and optimizer state."""
     (history, record), (expected_history, expected_record) = ran, expected
-    assert 0 < expected_record.motivated.sum() < len(expected_record.motivated)
-    np.testing.assert_array_equal(record.motivated, expected_record.motivated)
+    assert len(set(expected_record.levels)) > 1
+    np.testing.assert_array_equal(record.levels, expected_record.levels)
     np.testing.assert_allclose(record.losses, expected_record.losses, rtol=1e-4)
     assert history.keys() == expected_history.keys()
     for name, value in expected_history.items():
@@ -141,6 +147,10 @@ def check_other_settings():
     """Shared batch-norm statistics, both losses at once, a start from the motivated model, a condition of spells."""
     settings = {"statistics": "shared", "initialize": "motivated", "motivated_batch": "joint"}
     equals_one_device(model_parallel(), norm=True, motivation=km.LossTrend, **settings)
+
+
+def check_family():
+    equals_one_device(model_parallel(), dispatch="graph", norm=True, family=True, motivation=phases, k=2)
 
 
 def check_batch_norm():

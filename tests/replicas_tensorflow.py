@@ -26,7 +26,7 @@ else:
     strategy = None if role == "one" else tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 import keras  # noqa: E402
-from helpers import crossentropy, mlp, pair_of, values, vectors  # noqa: E402
+from helpers import crossentropy, mlp, pair_of, randomise, values, vectors  # noqa: E402
 
 import keras_motivation as km  # noqa: E402
 
@@ -37,11 +37,12 @@ def scope():
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
-def pair(norm=False, **kwargs):
+def pair(norm=False, family=False, **kwargs):
     keras.utils.set_random_seed(0)
     with scope():
         base, motivated = pair_of("both", lambda *sizes: mlp(*sizes, norm=norm))
-        model = km.MotivatedModel(base, motivated, extension="random")
+        larger = [motivated, *([randomise(mlp(8, 3, norm=norm), 3)] if family else [])]
+        model = km.MotivatedModel(base, larger, extension="random")
         settings = {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "motivation": km.LossStreak(1), **kwargs}
         if callable(settings["optimizer"]):  # to be made in the scope
             settings["optimizer"] = settings["optimizer"]()
@@ -59,7 +60,7 @@ def fitted(epochs=2, **kwargs):
     found = model.fit(
         X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[history], validation_data=(X, Y)
     )
-    decided = {"motivated": np.array(history.motivated).tolist(), "losses": np.array(history.losses).tolist()}
+    decided = {"motivated": np.array(history.levels).tolist(), "losses": np.array(history.losses).tolist()}
     return model, {"logs": found.history, **decided, "examples": list(model.training_cost().examples)}
 
 
@@ -122,6 +123,8 @@ def mirrored():
     report["saved"] = [np.asarray(v, "float64").tolist() for v in values(keras.saving.load_model(path, compile=False))]
     _, report["joint"] = fitted(motivated_batch="joint")
     _, report["late"] = fitted(epochs=1, optimizer=late_adams)
+    phases = km.Phases((0.2, 2), (0.6, km.LossStreak(1)), (1.0, 4))
+    _, report["family"] = fitted(family=True, motivation=phases, motivated_batch=["alternate", "joint"])
     if role == "one":
         return report
     keras.config.set_dtype_policy("mixed_float16")
