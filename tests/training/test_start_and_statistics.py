@@ -26,7 +26,7 @@ def test_both_policies_train_alike_and_evaluate_differently():
     assert one["loss"] == other["loss"]
     for a, b in ((private.base, shared.base), (private.motivated, shared.motivated)):
         for v, w in zip(a.trainable_weights, b.trainable_weights):
-            np.testing.assert_array_equal(numpy(v), numpy(w), err_msg=v.path)
+            np.testing.assert_allclose(numpy(v), numpy(w), rtol=1e-6, err_msg=v.path)  # the programs are not the same
     assert one["val_loss"] != other["val_loss"]
     assert one["val_motivated_loss"] != other["val_motivated_loss"]
 
