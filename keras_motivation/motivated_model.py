@@ -1,5 +1,6 @@
 """`MotivatedModel`: a base model and larger models that contain it, trained by one `fit` on shared weights."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -258,7 +259,7 @@ class MotivatedModel(
         check_frozen_alike(self.weights_maps)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
-        condition.bind(len(levels) - 1)
+        condition.bind(len(levels) - 1, functools.partial(self._level_costs, levels), self._spent)
         if inner(optimizer) is not inner(getattr(self, "optimizer", None)):
             self.update_window.forget()  # an unfinished window has gradients of the former optimizer
         super().compile(optimizer, loss, *args, **kwargs)

@@ -6,14 +6,18 @@ from typing import Any
 import keras
 
 from keras_motivation.conditions.base import PACKAGE, MotivationCondition
+from keras_motivation.conditions.budget import Budget
 from keras_motivation.conditions.controls import Always, Never, RandomActivation, Schedule
 from keras_motivation.conditions.loss_driven import Between, LossStreak, LossTrend
 from keras_motivation.conditions.phases import Phases
+from keras_motivation.conditions.plateau import LossPlateau
 
 __all__ = [
     "PACKAGE",
     "Always",
     "Between",
+    "Budget",
+    "LossPlateau",
     "LossStreak",
     "LossTrend",
     "MotivationCondition",
@@ -28,6 +32,7 @@ __all__ = [
 BUILT_IN: dict[str, type[MotivationCondition]] = {
     "loss_streak": LossStreak,
     "loss_trend": LossTrend,
+    "loss_plateau": LossPlateau,
     "always": Always,
     "never": Never,
     "random_activation": RandomActivation,

@@ -1,6 +1,7 @@
 """The base class of motivation conditions: a memory, and a decision after each batch: the level of the next one."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -65,11 +66,22 @@ class MotivationCondition(keras.layers.Layer):
         """Scalar boolean tensor: whether the next batch is motivated, at any level."""
         return self.level.value > 0
 
-    def bind(self, highest: int) -> None:
+    paced = True  # whether a `Budget` spreads its motivated batches over the training
+
+    def bind(
+        self,
+        highest: int,
+        costs: Callable[[], tuple[float, ...]] | None = None,
+        spent: Callable[[], tuple[Any, Any]] | None = None,
+    ) -> None:
         """Tells the condition which levels there are. `MotivatedModel.compile` calls it.
 
         Args:
             highest: Number of the highest level. The others are 0 to `highest - 1`.
+            costs: Returns the cost of a batch at each level, in units of a batch of the largest model alone.
+            spent: Returns, inside the training step, the number of examples so far and the cost of training on them,
+                in units of an example of the largest model alone; two scalar tensors. `costs` and `spent` are for the
+                outermost condition only.
 
         Raises:
             ValueError: If the condition asks for a level that does not exist.
@@ -99,6 +111,18 @@ class MotivationCondition(keras.layers.Layer):
         """
         for part in self.inner_conditions():
             part.plan(total, done)
+
+    def keep(self, share: float, costs: tuple[float, ...], total: int) -> None:
+        """Called by a `Budget` after `plan`. A condition with a plan of its own changes it so that it costs `share`.
+
+        Args:
+            share: Cost of the whole training, in units of the largest model alone.
+            costs: Cost of a batch at each level, in the same unit.
+            total: As in `plan`.
+
+        Raises:
+            ValueError: If the plan cannot be changed so.
+        """
 
     def inner_conditions(self) -> list["MotivationCondition"]:
         """The conditions that decide inside this one."""

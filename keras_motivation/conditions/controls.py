@@ -85,13 +85,13 @@ class RandomActivation(MotivationCondition):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def bind(self, highest: int) -> None:
+    def bind(self, highest: int, *args: Any) -> None:
         if not self.single and len(self.limits) > highest:
             raise ValueError(
                 f"Argument `probability` must have at most one number for each of the levels 1 to {highest}. "
                 f"Received: probability={self.probability}"
             )
-        super().bind(highest)
+        super().bind(highest, *args)
 
     def update(self, loss: Any) -> Any:
         draw = keras.random.uniform((), seed=self.seed_generator)
@@ -150,13 +150,13 @@ class Schedule(MotivationCondition):
         place = ops.take(self.schedule.value, ops.minimum(batches, ops.zeros_like(batches) + last))
         return place * ops.cast(batches <= last, "int32")
 
-    def bind(self, highest: int) -> None:
+    def bind(self, highest: int, *args: Any) -> None:
         if self.places.max() > highest:
             raise ValueError(
                 f"Argument `motivated` of `Schedule` must have levels from 0 to {highest}. Received: "
                 f"{int(self.places.max())}"
             )
-        super().bind(highest)
+        super().bind(highest, *args)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "motivated": self.places.tolist()}

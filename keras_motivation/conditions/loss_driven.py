@@ -1,16 +1,12 @@
 """Conditions that decide from the training losses."""
 
-import operator
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_motivation.conditions.base import PACKAGE, MotivationCondition
-
-# Means "no loss yet", or "the loss was not a finite number": no loss is below it. (NaN would work as well, but JAX
-# checks that all processes write the same value into a variable, and NaN is not equal to itself.)
-NO_LOSS = float("-inf")
+from keras_motivation.conditions.common import NO_LOSS, at_least, running_mean
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -40,7 +36,7 @@ class LossStreak(MotivationCondition):
     """
 
     def __init__(self, k: int = 2, **kwargs: Any) -> None:
-        k = _at_least("k", k, 1)
+        k = at_least("k", k, 1)
         super().__init__(**kwargs)
         self.k = k
         self.streak = self.add_state("streak", 0, dtype="int32")
@@ -83,8 +79,8 @@ class LossTrend(MotivationCondition):
     """
 
     def __init__(self, fast: int = 8, slow: int = 64, **kwargs: Any) -> None:
-        fast = _at_least("fast", fast, 1)
-        slow = _at_least("slow", slow, fast + 1)
+        fast = at_least("fast", fast, 1)
+        slow = at_least("slow", slow, fast + 1)
         super().__init__(**kwargs)
         self.fast, self.slow = fast, slow
         self.fast_mean = self.add_state("fast_mean", NO_LOSS)
@@ -93,8 +89,7 @@ class LossTrend(MotivationCondition):
     def update(self, loss: Any) -> Any:
         loss = ops.cast(loss, self.fast_mean.dtype)
         for mean, span in ((self.fast_mean, self.fast), (self.slow_mean, self.slow)):
-            # A NaN or infinite loss does not change the means.
-            mean.assign(ops.where(ops.isfinite(loss), _running_mean(mean.value, loss, 1 / span), mean.value))
+            mean.assign(running_mean(mean.value, loss, 1 / span))
         return self.fast_mean < self.slow_mean.value
 
     def get_config(self) -> dict[str, Any]:
@@ -131,8 +126,8 @@ class Between(MotivationCondition):
             condition = keras.saving.deserialize_keras_object(condition)
         if not isinstance(condition, MotivationCondition):
             raise TypeError(f"Argument `condition` must be a `MotivationCondition`. Received: condition={condition!r}")
-        start = _at_least("start", start, 0)
-        stop = None if stop is None else _at_least("stop", stop, start + 1)
+        start = at_least("start", start, 0)
+        stop = None if stop is None else at_least("stop", stop, start + 1)
         super().__init__(motivated=condition.first if start == 0 else False, **kwargs)
         self.condition, self.start, self.stop = condition, start, stop
         self.batches = self.add_state("batches", 0, dtype="int32")
@@ -149,14 +144,3 @@ class Between(MotivationCondition):
     def get_config(self) -> dict[str, Any]:
         condition = keras.saving.serialize_keras_object(self.condition)
         return {**super().get_config(), "condition": condition, "start": self.start, "stop": self.stop}
-
-
-def _running_mean(mean: Any, loss: Any, weight: float) -> Any:
-    """The mean after a new loss."""
-    return ops.where(ops.isfinite(mean), mean + weight * (loss - mean), loss)
-
-
-def _at_least(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
-        raise ValueError(f"Argument `{name}` must be an integer of at least {least}. Received: {name}={value!r}")
-    return operator.index(value)

@@ -59,8 +59,11 @@ class Phases(MotivationCondition):
         self.fractions = any(isinstance(until, float) for until in self.ends)
         self.planned = False
         self.batches = self.add_state("batches", 0, dtype="int32")
+        self.start = self.add_state("start", 0, dtype="int32")
         known = [NEVER if self.fractions or until is None else until for until in self.ends[:-1]]
         self.stops = [self.add_state(f"stop_{i}", stop, dtype="int32") for i, stop in enumerate(known)]
+
+    paced = False
 
     @staticmethod
     def _check_ends(ends: list[Any], phases: list[Any]) -> None:
@@ -76,14 +79,14 @@ class Phases(MotivationCondition):
     def inner_conditions(self) -> list[MotivationCondition]:
         return [level for level in self.levels if isinstance(level, MotivationCondition)]
 
-    def bind(self, highest: int) -> None:
+    def bind(self, highest: int, *args: Any) -> None:
         wrong = [level for level in self.levels if isinstance(level, int) and level > highest]
         if wrong:
             raise ValueError(
                 f"Arguments of `Phases` must have levels from 0 to {highest}. Received: {wrong[0]}. (More levels: pass "
                 "more models, or a list as `motivated_batch`.)"
             )
-        super().bind(highest)
+        super().bind(highest, *args)
 
     @property
     def needs_length(self) -> bool:
@@ -103,9 +106,26 @@ class Phases(MotivationCondition):
                 f"phases that end at {self.ends}"
             )
         self.planned = True
-        start = self.batches.value - done
-        for stop, until in zip(self.stops, self.ends):
-            stop.assign(start + (math.floor(until * (total or 0) + 0.5) if self.fractions else until))
+        self.start.assign(self.batches.value - done)
+        self._stop_at([until * (total or 0) if self.fractions else until for until in self.ends[:-1]])
+
+    def keep(self, share: float, costs: tuple[float, ...], total: int) -> None:
+        if len(self.levels) == 1 or self.inner_conditions():
+            return  # nothing to move, or a cost that is not known in advance
+        ends = [until if self.fractions else until / total for until in self.ends[:-1]]
+        prices = [costs[level] for level in self.levels]
+        power = power_for(share, ends, prices)
+        if power is None:
+            raise ValueError(
+                f"The phases must reach the promised cost with other switches between them. Received: share={share} "
+                f"with phases that cost {prices}"
+            )
+        self._stop_at([end**power * total for end in ends])
+
+    def _stop_at(self, ends: list[float]) -> None:
+        """Sets the ends of the phases, as numbers of batches from the start of the training."""
+        for stop, end in zip(self.stops, ends):
+            stop.assign(self.start.value + math.floor(end + 0.5))
         self.level.assign(self._level_at(self.batches.value))  # the last decision may be of a former training
 
     def update(self, loss: Any) -> Any:
@@ -151,3 +171,29 @@ def _phase(phase: Any) -> tuple[Any, Any]:
     if not isinstance(level, MotivationCondition):
         raise TypeError(f"The level of a phase must be an integer or a `MotivationCondition`. Received: {phase!r}")
     return until, level
+
+
+def power_for(share: float, ends: list[float], prices: list[float]) -> float | None:
+    """The power g nearest to 1 with which phases that end at `end ** g` cost `share`; `None` if there is none.
+
+    Args:
+        share: The mean cost of a batch.
+        ends: Ends of all phases but the last, as fractions of the training.
+        prices: Cost of a batch in each phase.
+    """
+
+    def excess(power: float) -> float:
+        moved = [0.0, *(end**power for end in ends), 1.0]
+        return sum(price * (b - a) for price, (a, b) in zip(prices, pairwise(moved))) - share
+
+    if abs(excess(1.0)) < 1e-9:
+        return 1.0
+    grid = [10 ** (i / 20) for i in range(-60, 61)]
+    found = []
+    for low, high in pairwise(grid):
+        if excess(low) * excess(high) <= 0:
+            for _ in range(60):
+                middle = math.sqrt(low * high)
+                low, high = (low, middle) if excess(low) * excess(middle) <= 0 else (middle, high)
+            found.append(math.sqrt(low * high))
+    return min(found, key=lambda power: abs(math.log(power)), default=None)

@@ -6,6 +6,7 @@ from typing import Any
 from keras_motivation.costs.flops import count_flops
 from keras_motivation.costs.training_cost import PASSES, TrainingCost, flops_by_level, training_cost
 from keras_motivation.interface import Pair
+from keras_motivation.training.levels import Terms
 from keras_motivation.training.metrics.batch_log import BatchLog
 
 
@@ -38,6 +39,16 @@ class Accounting(Pair):
         self.attach_state()
         levels = self._compiled_pair.levels
         return training_cost(self._forward_costs(input_shape), levels, *self.trained_examples.result())
+
+    def _level_costs(self, levels: tuple[Terms, ...]) -> tuple[float, ...]:
+        """The cost of a batch at each level, in units of a batch of the largest model alone."""
+        forward = self._forward_costs(None)
+        return tuple(flops / (PASSES * forward[-1]) for flops in flops_by_level(forward, levels))
+
+    def _spent(self) -> tuple[Any, Any]:
+        """The number of examples so far, and the cost of training on them, in examples of the largest model alone."""
+        forward = self._forward_costs(None)
+        return self.trained_examples.spent([flops / forward[-1] for flops in forward])
 
     def _forward_costs(self, input_shape: Any) -> tuple[int, ...]:
         key, known = repr(input_shape), self._running.forward_flops

@@ -45,6 +45,19 @@ class TrainedExamples(keras.layers.Layer):
         for i in (largest_of(terms), *(self.sizes + size for size, _ in terms)):
             self.low[i].assign(self.low[i].value + examples)
 
+    def spent(self, costs: Sequence[float]) -> tuple[Any, Any]:
+        """The number of examples, and their cost, as scalar tensors (float32), also inside the training step.
+
+        Args:
+            costs: For each model, the cost of training on one example.
+        """
+        counts = [
+            CARRY * ops.cast(high.value, "float32") + ops.cast(low.value, "float32")
+            for low, high in zip(self.low, self.high)
+        ]
+        largest, trained = counts[: self.sizes], counts[self.sizes :]
+        return sum(largest[1:], start=largest[0]), sum(cost * count for cost, count in zip(costs, trained))
+
     def carry(self) -> None:
         """Carries the low digits into the high ones. Called once per epoch, outside of the step."""
         for low, high in zip(self.low, self.high):

@@ -29,8 +29,8 @@ class Step(Pair):
         """
 
         def note(loss: Any, examples: Any) -> None:
+            self.trained_examples.count(self._compiled_pair.levels[level], examples)  # first: a `Budget` reads it
             self.update_window.observe(self._compiled_pair.motivation, loss, self.optimizer, applied)
-            self.trained_examples.count(self._compiled_pair.levels[level], examples)
             if self._compiled_pair.batch_log is not None:
                 self._compiled_pair.batch_log.update_state(loss, level, examples)
 

@@ -87,6 +87,9 @@ def test_random_activation_has_the_share_and_the_seed():
     [
         km.LossStreak(3),
         km.LossTrend(3, 9),
+        km.LossPlateau(share=0.3, longest=200),
+        km.Phases((0.5, 0), (1.0, km.LossStreak(3))),
+        km.Budget(0.5, km.Phases((3, 0), (None, 1))),
         km.Between(km.LossStreak(3), start=2, stop=5),
         km.Schedule([True, False]),
         km.Always(),
