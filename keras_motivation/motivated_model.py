@@ -28,8 +28,7 @@ from keras_motivation.training.checks.variables import check_frozen_alike, check
 from keras_motivation.training.forward import Forward
 from keras_motivation.training.guards import Guards
 from keras_motivation.training.levels import levels_of
-from keras_motivation.training.metrics.logs import Logs, prefixes, shares
-from keras_motivation.training.metrics.metric_states import MetricStates
+from keras_motivation.training.metrics.logs import Logs, shares
 from keras_motivation.training.optimizers.extension import bind_extension
 from keras_motivation.training.optimizers.parts import inner
 from keras_motivation.training.optimizers.updates import UpdateWindow
@@ -53,8 +52,8 @@ class MotivatedModel(
     its own variables, which store its extension. One weight has one variable and one optimizer state, whichever model
     trains.
 
-    There may be several motivated models, each inside the next one. Each stores its own extension of the one before.
-    The condition then decides the level of a batch: 0 trains the base, 1 the first motivated model, and so on.
+    There may be several motivated models, each inside the next one. The condition then decides the level of a batch: 0
+    trains the base, 1 the first motivated model, and so on.
 
     `call`, `predict` and metrics without a prefix are the base's. Everything else is as in `keras.Model`: `compile`,
     `fit`, `evaluate`, `save` and the rest.
@@ -148,7 +147,7 @@ class MotivatedModel(
     def models(self) -> list[keras.Model]:
         """All models, the smallest first, updated with the shared weights. See `motivated`."""
         self.sync()
-        return list(self._nested)
+        return [*self._nested]
 
     @property
     def motivated(self) -> keras.Model:
@@ -196,8 +195,7 @@ class MotivatedModel(
         """
         self.attach_state()
         self._lost_writes.warn(self.trained_examples.result)
-        for size in range(len(self._nested)):
-            self._sharing.copy(size)
+        self._sharing.copy_to_all()
         self._lost_writes.note(self.trained_examples.result())
 
     def compile(
@@ -238,10 +236,10 @@ class MotivatedModel(
 
         Raises:
             ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown; if the condition asks for a
-                level that does not exist; if the optimizer both
-                accumulates gradients and clips each weight's gradient by its norm, if it uses the norm or shape of a
-                widened weight, or if it was built for other weights; if a shared weight is frozen in only one of the
-                models; or if a `keras.distribution` is set on another backend than JAX, where it has no effect.
+                level that does not exist; if the optimizer both accumulates gradients and clips each weight's gradient
+                by its norm, if it uses the norm or shape of a widened weight, or if it was built for other weights; if
+                a shared weight is frozen in only one of the models; or if a `keras.distribution` is set on another
+                backend than JAX, where it has no effect.
             TypeError: If `motivation` is of another type.
 
         Warns:
@@ -266,10 +264,7 @@ class MotivatedModel(
         self._compiled_pair = CompiledPair(
             motivation=condition,
             shares=shares(len(levels)),
-            metric_states=[
-                MetricStates(self._stock_metrics, lambda: _keras.directions(self), prefix)
-                for prefix in prefixes(len(self._nested))[1:]
-            ],
+            metric_states=self._new_metric_states(),
             evaluate=bool(evaluate_motivated),
             motivated_batch=motivated_batch,
             levels=levels,
@@ -302,16 +297,3 @@ class MotivatedModel(
             history = super().fit(**{**arguments, "callbacks": callbacks})
         self.sync()
         return history
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Like `keras.Model.evaluate`, for all models in one pass over the data.
-
-        Returns:
-            The base's loss and metrics, and those of the motivated model as `motivated_*` (of several models as
-            `motivated_1_*` and so on), unless you switched them off in `compile`.
-        """
-        if not self.compiled:  # Keras's own error is about the missing optimizer
-            raise ValueError("You must call `compile()` before calling `evaluate()`.")
-        self.check_variables()
-        with self._left_current(), self._data_of(*args, **kwargs):
-            return super().evaluate(*args, **kwargs)

@@ -99,8 +99,9 @@ def _variables(owner: Any) -> list[list[Any]]:
 
 
 def _class_name(thing: Any) -> str:
-    """The registered name, and the names of the objects inside (`LossScaleOptimizer`, `MultiOptimizer`, `Between`)."""
-    wrapped = [getattr(thing, name, None) for name in ("inner_optimizer", "condition")]
+    """The registered name, and the names of the objects inside (`LossScaleOptimizer`, `MultiOptimizer`, `Budget`)."""
+    wrapped = [getattr(thing, "inner_optimizer", None)]
+    wrapped += getattr(thing, "inner_conditions", list)()
     wrapped += thing.optimizers if isinstance(thing, keras.optimizers.MultiOptimizer) else []
     names = [_class_name(part) for part in wrapped if part is not None]
     return keras.saving.get_registered_name(type(thing)) + (f"({', '.join(names)})" if names else "")

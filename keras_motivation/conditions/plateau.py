@@ -38,7 +38,7 @@ class LossPlateau(MotivationCondition):
         >>> condition = km.LossPlateau(share=0.5, fast=1, slow=2, end=0)
         >>> losses = [8.0, 7.0, 6.0, 5.0, 4.5, 4.3, 4.2, 4.1]  # first falls by 1 in each batch
         >>> [int(condition.observe(loss)) for loss in losses]
-        [0, 0, 0, 0, 0, 1, 1, 1]
+        [0, 0, 0, 0, 0, 0, 1, 1]
     """
 
     paced = False

@@ -62,6 +62,19 @@ class Guards(Pair):
             )
         return super().train_on_batch(*args, **kwargs)
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Like `keras.Model.evaluate`, for all models in one pass over the data.
+
+        Returns:
+            The base's loss and metrics, and those of the motivated model as `motivated_*` (of several models as
+            `motivated_1_*` and so on), unless you switched them off in `compile`.
+        """
+        if not self.compiled:  # Keras's own error is about the missing optimizer
+            raise ValueError("You must call `compile()` before calling `evaluate()`.")
+        self.check_variables()
+        with self._left_current(), self._data_of(*args, **kwargs):
+            return super().evaluate(*args, **kwargs)
+
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Like `keras.Model.predict`, for the base."""
         with self._left_current(), self._data_of(*args, **kwargs):

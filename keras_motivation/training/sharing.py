@@ -98,6 +98,11 @@ class Sharing:
         for write in self._copies[size]:
             write()
 
+    def copy_to_all(self) -> None:
+        """Writes the current shared weights into the variables of all models."""
+        for size in range(len(self.models)):
+            self.copy(size)
+
     def place_in(self, variable: Any, steps: int) -> tuple[Any, Placement] | None:
         """The variable of a larger model that has the weight of a variable, and its place there.
 

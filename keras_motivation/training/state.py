@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from keras_motivation import _keras
 from keras_motivation.interface import Pair
 from keras_motivation.training.levels import largest_of
+from keras_motivation.training.metrics.logs import prefixes
 from keras_motivation.training.metrics.metric_states import MetricStates
 
 
@@ -72,6 +74,12 @@ class State(Pair):
     def _level(self) -> Any:
         """The condition's variable with the level of the next batch, from `compile` on."""
         return self._compiled_pair.motivation.level
+
+    def _new_metric_states(self) -> list[MetricStates]:
+        return [
+            MetricStates(self._stock_metrics, lambda: _keras.directions(self), prefix)
+            for prefix in prefixes(len(self._nested))[1:]
+        ]
 
     def build_metric_states(self) -> None:
         """Builds the larger models' values of the metrics, because a compiled function cannot create variables."""
