@@ -19,51 +19,54 @@ from literal_chain import LiteralChain
 
 import keras_motivation as km
 
-# One more block, wider, both: of residual nets and of multi-layer perceptrons.
-SIZES = [(4, 1), (4, 2), (6, 2), (7, 3)]
-LEVELS = [0, 1, 2, 3, 3, 0, 2, 1, 0, 3, 1, 2]
+# One more block and wider, wider alone: of residual nets and of multi-layer perceptrons.
+SIZES = [(4, 1), (6, 2), (7, 2)]
+LEVELS = [0, 1, 2, 2, 0, 2, 1, 1, 0, 2, 1, 0]
+FOUR = [(4, 1), (4, 2), (6, 2), (7, 3)]
+FOUR_LEVELS = [0, 1, 2, 3, 3, 0, 2, 1, 0, 3, 1, 2]
 ALONE = [((size, 1.0),) for size in range(4)]
-JOINT = [tuple((i, 1.0) for i in range(size + 1)) for size in range(4)]
-WEIGHTED = [((0, 1.0),), *(tuple(zip(range(size + 1), (0.5, 2.0, 1.0, 0.25))) for size in (1, 2, 3))]
+JOINT = [tuple((i, 1.0) for i in range(size + 1)) for size in range(3)]
+WEIGHTED = [((0, 1.0),), *(tuple(zip(range(size + 1), (0.5, 2.0, 0.25))) for size in (1, 2))]
 
 
-def models(build=resnet, count=4):
-    return [randomise(build(*size), seed) for seed, size in enumerate(SIZES[:count], start=1)]
+def models(build=resnet, sizes=SIZES):
+    return [randomise(build(*size), seed) for seed, size in enumerate(sizes, start=1)]
 
 
-def nested(build=resnet, count=4, extension="random", **kwargs):
-    base, *larger = models(build, count)
+def nested(build=resnet, sizes=SIZES, extension="random", **kwargs):
+    base, *larger = models(build, sizes)
     return km.MotivatedModel(base, larger, extension=extension, **kwargs)
 
 
-@pytest.mark.parametrize("statistics", ["private", "shared"])
 @pytest.mark.parametrize(
-    ("kind", "terms", "optimizer"),
+    ("kind", "terms", "optimizer", "statistics"),
     [
-        ("alternate", ALONE, lambda: keras.optimizers.SGD(0.05, momentum=0.9)),
-        ("alternate", ALONE, lambda: keras.optimizers.RMSprop(0.002)),
-        ("joint", JOINT, lambda: keras.optimizers.SGD(0.03)),
-        ((0.5, 2.0, 1.0, 0.25), WEIGHTED, lambda: keras.optimizers.SGD(0.03)),
+        ("alternate", ALONE, lambda: keras.optimizers.SGD(0.05, momentum=0.9), "private"),
+        ("alternate", ALONE, lambda: keras.optimizers.RMSprop(0.002), "shared"),
+        ("joint", JOINT, lambda: keras.optimizers.SGD(0.03), "private"),
+        ("joint", JOINT, lambda: keras.optimizers.SGD(0.03), "shared"),
+        ((0.5, 2.0, 0.25), WEIGHTED, lambda: keras.optimizers.SGD(0.03), "private"),
     ],
-    ids=["momentum", "rmsprop", "joint", "weighted"],
+    ids=["momentum", "rmsprop", "joint", "joint-shared", "weighted"],
 )
 def test_equals_separate_models_and_copies(kind, terms, optimizer, statistics):
-    x, y = images(len(LEVELS))
-    separate = models()
+    sizes, levels = (FOUR, FOUR_LEVELS) if statistics == "private" and kind == "alternate" else (SIZES, LEVELS)
+    x, y = images(12)
+    separate = models(sizes=sizes)
     for model in separate:
         model.compile(optimizer(), crossentropy())
     chain = LiteralChain(separate, statistics)
-    losses = chain.train([(x[4 * i : 4 * i + 4], y[4 * i : 4 * i + 4]) for i in range(12)], [terms[i] for i in LEVELS])
+    losses = chain.train([(x[4 * i : 4 * i + 4], y[4 * i : 4 * i + 4]) for i in range(12)], [terms[i] for i in levels])
 
-    model, record = nested(statistics=statistics), Recorder()
-    model.compile(optimizer(), crossentropy(), motivation=km.Schedule(LEVELS), motivated_batch=kind)
+    model, record = nested(sizes=sizes, statistics=statistics), Recorder()
+    model.compile(optimizer(), crossentropy(), motivation=km.Schedule(levels), motivated_batch=kind)
     model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[record])
     np.testing.assert_allclose(record.losses, losses, rtol=1e-4)
-    for ours, theirs in zip(model.models, separate):
+    for ours, theirs in zip(model.models, separate, strict=True):
         assert_same_weights(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", range(4))
+@pytest.mark.parametrize("size", [1, 2])
 def test_one_level_alone_is_the_stock_model(size):
     x, y = vectors(6)
     model = nested(mlp)
@@ -80,7 +83,7 @@ def test_one_level_alone_is_the_stock_model(size):
     assert model.training_cost().flops == model.training_cost().alone[size]
 
 
-@pytest.mark.parametrize("clipping", [{}, {"clipnorm": 0.05}, {"global_clipnorm": 0.1}, {"clipvalue": 0.01}], ids=str)
+@pytest.mark.parametrize("clipping", [{"clipnorm": 0.05}, {"global_clipnorm": 0.1}], ids=str)
 def test_always_is_the_largest(clipping):
     """Also where gradients are clipped by the norm of weights that have parts in three variables."""
     x, y = vectors()
@@ -95,7 +98,7 @@ def test_always_is_the_largest(clipping):
 
 
 def test_each_weight_is_stored_once():
-    model = nested(mlp)
+    model = nested(mlp, FOUR)
     kernels = [m.get_layer("hidden1").kernel for m in model.models[1:]]
     assert model.count_params() == sum(
         v.shape[0] if len(v.shape) == 1 else np.prod(v.shape) for v in model.motivated.weights
@@ -115,7 +118,7 @@ def test_the_streak_climbs():
 
 def test_silent_at_the_start():
     x, _ = vectors()
-    model = nested(mlp, extension="silent")
+    model = nested(mlp, FOUR, extension="silent")
     assert model.extension == "silent"
     outputs = [m.predict(x, verbose=0) for m in model.models]
     for output in outputs[1:]:
@@ -123,7 +126,7 @@ def test_silent_at_the_start():
 
 
 def test_the_base_is_a_slice_of_the_largest():
-    model = nested(mlp, initialize="motivated")
+    model = nested(mlp, FOUR, initialize="motivated")
     for inner in model.models:
         for v in inner.trainable_weights:
             layer, name = v.path.split("/")[-2:]
@@ -133,7 +136,7 @@ def test_the_base_is_a_slice_of_the_largest():
 
 def test_all_are_evaluated():
     x, y = vectors()
-    model = nested(mlp, count=3)
+    model = nested(mlp)
     model.compile("adam", crossentropy(), metrics=["accuracy"], motivation=km.Schedule(LEVELS[:2]))
     history = model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0).history
     found = model.evaluate(x, y, verbose=0, return_dict=True)
@@ -153,20 +156,20 @@ def test_shares_and_cost():
     history = model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[record]).history
     assert record.levels.tolist() == LEVELS
     assert record.motivated.tolist() == [level > 0 for level in LEVELS]
-    np.testing.assert_allclose(history["motivated"], 0.75)
-    for level in (1, 2, 3):
-        np.testing.assert_allclose(history[f"level_{level}"], 0.25)
+    np.testing.assert_allclose(history["motivated"], 2 / 3)
+    for level in (1, 2):
+        np.testing.assert_allclose(history[f"level_{level}"], 1 / 3)
     forward = [km.count_flops(m) for m in model.models]
     cost = model.training_cost()
-    assert cost.examples == (12, 12, 12, 12)
-    assert cost.flops == 3 * sum(forward[i] * 12 * (4 - i) for i in range(4))
+    assert cost.examples == (16, 16, 16)
+    assert cost.flops == 3 * sum(forward[i] * 16 * (3 - i) for i in range(3))
     np.testing.assert_allclose(history["cost_to_motivated"], cost.relative_to_motivated, rtol=1e-5)
     np.testing.assert_allclose(history["cost_to_base"], cost.relative_to_base, rtol=1e-5)
 
 
 def test_a_list_of_kinds_makes_more_levels():
     x, y = vectors(3)
-    model, record = nested(mlp, count=2), km.MotivationHistory()
+    model, record = nested(mlp, SIZES[:2]), km.MotivationHistory()
     kinds = ["alternate", "joint"]
     model.compile("sgd", crossentropy(), motivation=km.Schedule([1, 2, 0]), motivated_batch=kinds)
     model.fit(x, y, batch_size=4, verbose=0, callbacks=[record])
@@ -191,15 +194,15 @@ def test_saved_and_loaded_it_goes_on(tmp_path):
     expected = trained(fresh(), 2)
     model = fresh()
     trained(model)
-    model.save(tmp_path / "four.keras")
-    model.save_weights(tmp_path / "four.weights.h5")
+    model.save(tmp_path / "family.keras")
+    model.save_weights(tmp_path / "family.weights.h5")
     other = fresh()
-    other.load_weights(tmp_path / "four.weights.h5")
-    for loaded in (keras.saving.load_model(tmp_path / "four.keras"), other):
+    other.load_weights(tmp_path / "family.weights.h5")
+    for loaded in (keras.saving.load_model(tmp_path / "family.keras"), other):
         for ours, theirs in zip(trained(loaded), expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
-    with pytest.raises(ValueError, match="models: 3 in the pair, 4 in the file"):
-        nested(mlp, count=3).load_weights(tmp_path / "four.weights.h5")
+    with pytest.raises(ValueError, match="models: 2 in the pair, 3 in the file"):
+        nested(mlp, SIZES[:2]).load_weights(tmp_path / "family.weights.h5")
     for size, alone in enumerate(model.models):
         alone.save(tmp_path / "one.keras")
         x, _ = vectors()
@@ -220,7 +223,7 @@ def test_in_the_graph_as_on_the_host():
 
 
 def test_the_summary_lists_all(capsys):
-    nested(mlp, count=3).summary()
+    nested(mlp).summary()
     printed = capsys.readouterr().out
     for text in ("base ", "motivated 1 ", "motivated 2 ", "the motivated 1 covers"):
         assert text in printed
@@ -240,14 +243,14 @@ def test_the_summary_lists_all(capsys):
     ],
 )
 def test_refused(arguments, message):
-    model = nested(mlp, count=3)
+    model = nested(mlp)
     with pytest.raises(ValueError, match=message):
         model.compile("sgd", crossentropy(), **arguments)
     assert not model.compiled
 
 
 def test_models_that_are_not_nested_are_refused():
-    small, middle, large = models(mlp, 3)
+    small, middle, large = models(mlp)
     with pytest.raises(ValueError, match="do not map into"):
         km.MotivatedModel(small, [large, middle])
     with pytest.raises(ValueError, match=r"at least one\. Received: an empty list"):
