@@ -37,8 +37,8 @@ class Accounting(Pair):
             ((16, 0), 768, 1.0)
         """
         self.attach_state()
-        levels = self._compiled_pair.levels
-        return training_cost(self._forward_costs(input_shape), levels, *self.trained_examples.result())
+        levels, examples = self._compiled_pair.levels, self.trained_examples
+        return training_cost(self._forward_costs(input_shape), levels, examples.result(), examples.trained())
 
     def _level_costs(self, levels: tuple[Terms, ...]) -> tuple[float, ...]:
         """The cost of a batch at each level, in units of a batch of the largest model alone."""

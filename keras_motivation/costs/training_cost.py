@@ -64,10 +64,16 @@ class TrainedExamples(keras.layers.Layer):
             high.assign(high + low.value // CARRY)
             low.assign(low.value % CARRY)
 
-    def result(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """For each model, the number of examples of batches in which it was the largest, and on which it trained."""
-        counts = tuple(CARRY * _number(high) + _number(low) for low, high in zip(self.low, self.high))
-        return counts[: self.sizes], counts[self.sizes :]
+    def result(self) -> tuple[int, ...]:
+        """For each model, the number of examples in batches in which it was the largest one. Their sum is the total."""
+        return self._counts()[: self.sizes]
+
+    def trained(self) -> tuple[int, ...]:
+        """For each model, the number of examples on which it trained."""
+        return self._counts()[self.sizes :]
+
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(CARRY * _number(high) + _number(low) for low, high in zip(self.low, self.high))
 
 
 def _number(variable: Any) -> int:
