@@ -150,7 +150,7 @@ def check_other_settings():
 
 
 def check_family():
-    equals_one_device(model_parallel(), dispatch="graph", norm=True, family=True, motivation=phases, k=2)
+    equals_one_device(model_parallel(), family=True, motivation=phases, k=2)
 
 
 def check_batch_norm():
