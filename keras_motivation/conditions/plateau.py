@@ -14,8 +14,8 @@ class LossPlateau(MotivationCondition):
     """A spell of motivated batches begins when the loss falls more slowly than it did: the base has learnt what it can.
 
     The speed is the difference of two running means of the loss, a slow and a fast one. It is compared with the largest
-    speed since the last change. A spell ends in the same way, at a lower share: when the larger model has stopped to
-    learn as well. After each change, the means start again, and there is no other change for `shortest` batches.
+    speed since the last change. A spell ends in the same way, at a lower share: when the larger model has stopped
+    learning as well. After each change, the means start again, and there is no other change for `shortest` batches.
 
     Args:
         share: A spell begins when the speed is below this share of the largest speed since the last change, in (0, 1).

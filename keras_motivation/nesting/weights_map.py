@@ -59,8 +59,6 @@ class WeightsMap:
             raise ValueError(refusal(base, motivated, problems))
         self.placements = [Placement(e.index, e.motivated.shape) for e in self.entries if e.index is not None]
         self._by_motivated = {id(e.motivated): (e.base, p) for e, p in zip(self.entries, self.placements)}
-        # Every variable of the motivated model with its partner, for each step.
-        self.layout = [(variable, self.partner(variable)) for variable in motivated.variables]
         self.verdict: Verdict | None = None  # of the check by numbers, if `infer` ran it
         # By output and axis, where the base's entries of the motivated model's outputs are; None where they come first.
         self.output_places: list[list[Any]] | None = None
