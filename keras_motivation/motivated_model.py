@@ -12,6 +12,7 @@ from keras_motivation.checkpoints.configuration import Configuration
 from keras_motivation.checkpoints.loading import Loading
 from keras_motivation.checkpoints.saving import Saving
 from keras_motivation.conditions import PACKAGE, MotivationCondition
+from keras_motivation.conditions.draw import draw_for
 from keras_motivation.costs.accounting import Accounting
 from keras_motivation.costs.training_cost import TrainedExamples
 from keras_motivation.interface import KerasModel
@@ -25,10 +26,11 @@ from keras_motivation.training.checks.missing_loss import is_given
 from keras_motivation.training.checks.optimizer import check_optimizer
 from keras_motivation.training.checks.pair import maps_of, nested_models
 from keras_motivation.training.checks.variables import check_frozen_alike, check_trained, warn_of_nothing_to_train
+from keras_motivation.training.distillation import distillation_of
 from keras_motivation.training.forward import Forward
 from keras_motivation.training.guards import Guards
-from keras_motivation.training.levels import levels_of
-from keras_motivation.training.metrics.logs import Logs, shares
+from keras_motivation.training.levels import kinds_of
+from keras_motivation.training.metrics.logs import ConditionLogs, Logs, shares
 from keras_motivation.training.optimizers.extension import bind_extension
 from keras_motivation.training.optimizers.parts import inner
 from keras_motivation.training.optimizers.updates import UpdateWindow
@@ -205,6 +207,8 @@ class MotivatedModel(
         *args: Any,
         motivation: Any = "loss_streak",
         motivated_batch: Any = "alternate",
+        distillation: Any = None,
+        distillation_weights: Any = None,
         evaluate_motivated: bool = True,
         dispatch: str = "auto",
         **kwargs: Any,
@@ -222,10 +226,16 @@ class MotivatedModel(
                 registered name of your own class), or a config. If you compile again with the same instance, or with a
                 name or config equal to the present one, the condition keeps its memory.
             motivated_batch: What a motivated batch minimises: "alternate" (the motivated model's loss, as in the
-                paper), "joint" (the sum of its and all smaller models' losses), or the weight of each model's loss, the
-                smallest model first. The condition receives, and the logs show, the loss of the smallest model that
-                trains. A list of these makes more levels: with `["alternate", "joint"]`, level 1 of a pair is the
-                motivated model alone, and level 2 is joint.
+                paper), "joint" (the sum of its and all smaller models' losses), "sandwich" (the sum of the losses of
+                the smallest and the largest model, and of one in between, which is drawn for each batch; with
+                `("sandwich", n)` of n), or the weight of each model's loss, the smallest model first. The condition
+                receives, and the logs show, the loss of the smallest model that trains. A list of these makes more
+                levels: with `["alternate", "joint"]`, level 1 of a pair is the motivated model alone, and level 2 is
+                joint.
+            distillation: A `keras.distillation.DistillationLoss`, or a list of them. In batches that train several
+                models, the smaller ones also learn from the outputs of the largest one. `None` for none.
+            distillation_weights: The weight of the distillation, next to a model's own loss; a number, or one for each
+                element of the list. `None` means 1.
             evaluate_motivated: Whether `evaluate` and validation also evaluate the motivated models, and report their
                 results as `motivated_*`; with several, as `motivated_1_*`, `motivated_2_*` and so on.
             dispatch: Where the model of a batch is chosen: "graph", inside one compiled step, so that the host does not
@@ -235,19 +245,21 @@ class MotivatedModel(
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown; if the condition asks for a
+            ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown; if a distillation loss
+                cannot be used, or no kind of batch trains several models; if the condition asks for a
                 level that does not exist; if the optimizer both accumulates gradients and clips each weight's gradient
                 by its norm, if it uses the norm or shape of a widened weight, or if it was built for other weights; if
                 a shared weight is frozen in only one of the models; or if a `keras.distribution` is set on another
                 backend than JAX, where it has no effect.
-            TypeError: If `motivation` is of another type.
+            TypeError: If `motivation` or `distillation` is of another type.
 
         Warns:
             UserWarning: If the base, or both models, have no trainable weights; or if an optimizer that is not Keras's
                 own cannot be copied to test whether it acts on each entry of a weight independently.
         """
         condition = conditions.same_or_new(motivation, self.motivation)
-        levels = levels_of(motivated_batch, len(self._nested))
+        kinds = kinds_of(motivated_batch, len(self._nested))
+        distilled = distillation_of(distillation, distillation_weights, kinds, self)
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         check_distribution()
         optimizer = keras.optimizers.get(optimizer)
@@ -257,17 +269,21 @@ class MotivatedModel(
         check_frozen_alike(self.weights_maps)
         check_trained(self.trainable_variables, optimizer)
         warn_of_nothing_to_train(self._nested[0], self.trainable_variables, condition)
-        condition.bind(len(levels) - 1, functools.partial(self._level_costs, levels), self._spent)
+        draw = draw_for(condition, kinds.counts, self.next_kind)
+        (draw or condition).bind(kinds.highest, functools.partial(self._level_costs, kinds), self._spent)
         if inner(optimizer) is not inner(getattr(self, "optimizer", None)):
             self.update_window.forget()  # an unfinished window has gradients of the former optimizer
         super().compile(optimizer, loss, *args, **kwargs)
         self._compiled_pair = CompiledPair(
             motivation=condition,
-            shares=shares(len(levels)),
+            shares=shares(kinds.highest + 1),
+            condition_logs=ConditionLogs(condition) if condition.logs() else None,
             metric_states=self._new_metric_states(),
             evaluate=bool(evaluate_motivated),
             motivated_batch=motivated_batch,
-            levels=levels,
+            kinds=kinds,
+            draw=draw,
+            distillation=distilled,
             dispatch=dispatch,
             has_loss=is_given(self),
         )

@@ -100,6 +100,13 @@ def copy_mask(source: Any, target: Any) -> None:
         set_keras_mask(target, mask)
 
 
+def mask_of(tensor: Any) -> Any:
+    """The mask of a tensor, or None."""
+    from keras.src.backend import get_keras_mask
+
+    return get_keras_mask(tensor)
+
+
 @contextlib.contextmanager
 def called_as(layer: Any, function: Callable[..., Any]) -> Iterator[None]:
     """A context in which `layer` computes `function`. Keras reads the attribute `call` of the object at every call.

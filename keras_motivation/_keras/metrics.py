@@ -62,6 +62,15 @@ def output_loss_variables(model: Any) -> list[Any]:
     return [v for metric in getattr(model._compile_loss, "metrics", []) for v in metric.variables]
 
 
+def is_plain_divergence(loss: Any) -> bool:
+    """Whether a loss is the plain function for 'kl_divergence'.
+
+    Keras's `LogitsDistillation` applies the softmax for an instance of `KLDivergence` only, but makes this function of
+    the name, and also of its default. So it compares logits as if they were probabilities.
+    """
+    return loss is keras.losses.kl_divergence
+
+
 def layer_metrics(model: Any) -> list[Any]:
     """The metrics of the layers of `model`. `Model.metrics` mixes them with those of `compile`."""
     return [metric for layer in all_layers(model) if not isinstance(layer, keras.Model) for metric in layer.metrics]

@@ -53,6 +53,9 @@ class Configuration(Pair):
             config["optimizer"] = _keras.portable_config(config["optimizer"])
             config["motivation"] = keras.saving.serialize_keras_object(self.motivation)
             config["motivated_batch"] = self._compiled_pair.motivated_batch
+            if (distillation := self._compiled_pair.distillation) is not None:
+                config["distillation"] = [keras.saving.serialize_keras_object(loss) for loss in distillation.losses]
+                config["distillation_weights"] = list(distillation.weights)
             config["evaluate_motivated"] = self._compiled_pair.evaluate
         return config
 

@@ -71,17 +71,18 @@ class MotivationCondition(keras.layers.Layer):
     def bind(
         self,
         highest: int,
-        costs: Callable[[], tuple[float, ...]] | None = None,
-        spent: Callable[[], tuple[Any, Any]] | None = None,
+        costs: Callable[[Any], tuple[float, ...]] | None = None,
+        spent: Callable[[Any], tuple[Any, Any]] | None = None,
     ) -> None:
         """Tells the condition which levels there are. `MotivatedModel.compile` calls it.
 
         Args:
             highest: Number of the highest level. The others are 0 to `highest - 1`.
-            costs: Returns the cost of a batch at each level, in units of a batch of the largest model alone.
+            costs: Returns the cost of a batch at each level, in units of a batch of the largest model alone, for
+                examples of a shape. The shape is as in `count_flops`: `None` takes it from the models.
             spent: Returns, inside the training step, the number of examples so far and the cost of training on them,
-                in units of an example of the largest model alone; two scalar tensors. `costs` and `spent` are for the
-                outermost condition only.
+                in units of an example of the largest model alone; two scalar tensors. Its argument is as in `costs`.
+                Only the outermost condition receives `costs` and `spent`.
 
         Raises:
             ValueError: If the condition asks for a level that does not exist.
@@ -123,6 +124,14 @@ class MotivationCondition(keras.layers.Layer):
         Raises:
             ValueError: If the plan cannot be changed so.
         """
+
+    def logs(self) -> dict[str, Any]:
+        """Values for the logs of training, in addition to the metrics, after a batch. The same names in each batch.
+
+        Returns:
+            Scalar tensors by name. Only the outermost condition is asked.
+        """
+        return {}
 
     def inner_conditions(self) -> list["MotivationCondition"]:
         """The conditions that decide inside this one."""

@@ -1,5 +1,6 @@
 """A condition that keeps the cost of the whole training at a promise."""
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -23,9 +24,13 @@ class Budget(MotivationCondition):
     the rest, or ends when all is spent. With `Phases` of fractions, the switches are moved so that the promise is kept
     in order: an end `b` becomes `b ** g`, with the same `g` for all.
 
+    The logs have `budget`, the promised cost, and `spent`, what the training has cost so far; both relative to training
+    the largest model alone until the end.
+
     Args:
         share: The cost of `fit`, relative to training the largest model alone on the same data.
         condition: The `MotivationCondition` that decides within this budget. It receives the losses of all batches.
+        input_shape: Shape of one example, as in `count_flops`. Needed if the models have open axes.
         **kwargs: `name` and `dtype`.
 
     Raises:
@@ -47,9 +52,11 @@ class Budget(MotivationCondition):
         >>> history = model.fit(x, y, batch_size=4, epochs=5, verbose=0)
         >>> round(model.training_cost().relative_to_motivated, 2)
         0.8
+        >>> round(history.history["budget"][-1], 2), round(history.history["spent"][-1], 2)
+        (0.8, 0.8)
     """
 
-    def __init__(self, share: float, condition: Any, **kwargs: Any) -> None:
+    def __init__(self, share: float, condition: Any, input_shape: Any = None, **kwargs: Any) -> None:
         if isinstance(condition, dict):  # as `get_config` wrote it
             condition = keras.saving.deserialize_keras_object(condition)
         if not isinstance(condition, MotivationCondition):
@@ -57,7 +64,7 @@ class Budget(MotivationCondition):
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < float("inf"):
             raise ValueError(f"Argument `share` must be a positive number. Received: share={share!r}")
         super().__init__(motivated=condition.first, **kwargs)
-        self.share, self.condition = float(share), condition
+        self.share, self.condition, self.input_shape = float(share), condition, input_shape
         self.start = self.add_state("start", 0, dtype="int32")  # decisions of the training before this promise
         self.total = self.add_state("total", 0, dtype="int32")
         self.decided = self.add_state("decided", 0, dtype="int32")
@@ -76,19 +83,19 @@ class Budget(MotivationCondition):
     def bind(
         self,
         highest: int,
-        costs: Callable[[], tuple[float, ...]] | None = None,
-        spent: Callable[[], tuple[Any, Any]] | None = None,
+        costs: Callable[[Any], tuple[float, ...]] | None = None,
+        spent: Callable[[Any], tuple[Any, Any]] | None = None,
     ) -> None:
-        if costs is None:
+        if costs is None or spent is None:
             raise ValueError("A `Budget` must be the outermost condition: pass it to `compile`, not to a condition.")
-        found = costs()
+        found = costs(self.input_shape)
         if not min(found) - 1e-6 <= self.share <= max(found) + 1e-6:
             raise ValueError(
                 f"Argument `share` of `Budget` must be from {min(found):.3f}, the cost of the cheapest level relative "
                 f"to the largest model alone, to {max(found):.3f}, that of the most expensive one. Received: "
                 f"share={self.share}"
             )
-        self._of.costs, self._of.spent = found, spent
+        self._of.costs, self._of.spent = found, functools.partial(spent, self.input_shape)
         super().bind(highest)
 
     def plan(self, total: int | None, done: int) -> None:
@@ -118,6 +125,16 @@ class Budget(MotivationCondition):
         self.decided.assign(self.decided.value + 1)
         return self._affordable(wanted)
 
+    def logs(self) -> dict[str, Any]:
+        examples, cost = self._since_start()
+        decided, total = (ops.cast(v.value, "float32") for v in (self.decided, self.total))
+        return {"budget": 0.0 * cost + self.share, "spent": ops.divide_no_nan(cost * decided, examples * total)}
+
+    def _since_start(self) -> tuple[Any, Any]:
+        """Examples and cost of the training of this promise."""
+        examples, cost = self._of.spent()
+        return examples - self.examples_before.value, cost - self.cost_before.value
+
     def _affordable(self, wanted: Any) -> Any:
         """The level nearest to the wanted one with which the promise can still be kept."""
         costs = self._of.costs
@@ -125,8 +142,7 @@ class Budget(MotivationCondition):
         # Costs are in units of an average batch of the largest model; the rest of the training must cost, per batch,
         # between these two.
         least, most = max(min(costs), self.share - slack), min(max(costs), self.share + slack)
-        examples, cost = self._of.spent()
-        examples, cost = examples - self.examples_before.value, cost - self.cost_before.value
+        examples, cost = self._since_start()
         decided, total = (ops.cast(v.value, "float32") for v in (self.decided, self.total))
         after = total - decided - 1.0  # batches after the next one
         left = self.share * total - ops.divide_no_nan(cost * decided, examples)
@@ -145,4 +161,4 @@ class Budget(MotivationCondition):
 
     def get_config(self) -> dict[str, Any]:
         condition = keras.saving.serialize_keras_object(self.condition)
-        return {**super().get_config(), "share": self.share, "condition": condition}
+        return {**super().get_config(), "share": self.share, "condition": condition, "input_shape": self.input_shape}

@@ -1,12 +1,16 @@
 """What a pair records of its training: trained examples and their cost, and the recent batches."""
 
+import dataclasses
 import warnings
 from typing import Any
 
+from keras import ops
+
+from keras_motivation.conditions import Budget
 from keras_motivation.costs.flops import count_flops
-from keras_motivation.costs.training_cost import PASSES, TrainingCost, flops_by_level, training_cost
+from keras_motivation.costs.training_cost import PASSES, TrainingCost, flops_by_kind, flops_by_level, training_cost
 from keras_motivation.interface import Pair
-from keras_motivation.training.levels import Terms
+from keras_motivation.training.levels import Kinds
 from keras_motivation.training.metrics.batch_log import BatchLog
 
 
@@ -17,7 +21,8 @@ class Accounting(Pair):
         """Returns the cost of training so far, over all calls of `fit`, and the cost of training each model alone.
 
         Args:
-            input_shape: Shape of one example, as in `count_flops`. Needed if the models have open axes.
+            input_shape: Shape of one example, as in `count_flops`. Needed if the models have open axes. `None` takes
+                that of a `Budget`.
 
         Returns:
             The `TrainingCost`, in FLOPs.
@@ -37,17 +42,23 @@ class Accounting(Pair):
             ((16, 0), 768, 1.0)
         """
         self.attach_state()
-        levels, examples = self._compiled_pair.levels, self.trained_examples
-        return training_cost(self._forward_costs(input_shape), levels, examples.result(), examples.trained())
+        if input_shape is None:
+            input_shape = getattr(self.motivation, "input_shape", None)
+        kinds, examples = self._compiled_pair.kinds, self.trained_examples
+        cost = training_cost(self._forward_costs(input_shape), kinds, examples.result(), examples.trained())
+        if not isinstance(self.motivation, Budget):
+            return cost
+        promised, spent = (float(ops.convert_to_numpy(value)) for value in self.motivation.logs().values())
+        return dataclasses.replace(cost, promised=promised, spent=spent)
 
-    def _level_costs(self, levels: tuple[Terms, ...]) -> tuple[float, ...]:
+    def _level_costs(self, kinds: Kinds, input_shape: Any) -> tuple[float, ...]:
         """The cost of a batch at each level, in units of a batch of the largest model alone."""
-        forward = self._forward_costs(None)
-        return tuple(flops / (PASSES * forward[-1]) for flops in flops_by_level(forward, levels))
+        forward = self._forward_costs(input_shape)
+        return tuple(flops / (PASSES * forward[-1]) for flops in flops_by_level(forward, kinds))
 
-    def _spent(self) -> tuple[Any, Any]:
+    def _spent(self, input_shape: Any) -> tuple[Any, Any]:
         """The number of examples so far, and the cost of training on them, in examples of the largest model alone."""
-        forward = self._forward_costs(None)
+        forward = self._forward_costs(input_shape)
         return self.trained_examples.spent([flops / forward[-1] for flops in forward])
 
     def _forward_costs(self, input_shape: Any) -> tuple[int, ...]:
@@ -74,14 +85,14 @@ class Accounting(Pair):
             ValueError: If `input_shape` is given and does not fit.
         """
         present, flops = self._compiled_pair.batch_log, None
-        levels = self._compiled_pair.levels
+        kinds = self._compiled_pair.kinds
         try:
             forward = self._forward_costs(input_shape)
-            flops = PASSES * forward[0], PASSES * forward[-1], flops_by_level(forward, levels)
+            flops = PASSES * forward[0], PASSES * forward[-1], flops_by_kind(forward, kinds)
         except ValueError as error:
             if input_shape is not None:
                 raise
             warnings.warn(f"Batches are recorded without their cost, which cannot be counted. {error}", stacklevel=2)
         if present is None or present.capacity < capacity or present.flops != flops:
-            self._compiled_pair.batch_log = BatchLog(capacity, len(levels), flops)
+            self._compiled_pair.batch_log = BatchLog(capacity, kinds.levels, flops)
             self.train_function = self.test_function = None  # they were made with the old metrics

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_motivation.training.levels import Terms, largest_of
+from keras_motivation.training.levels import Kinds, Terms, largest_of
 
 # A backward pass has two products of the size of the forward product: for the gradients of inputs and of weights.
 PASSES = 3
@@ -92,8 +92,10 @@ class TrainingCost:
         examples: For each model, the number of examples in batches in which it was the largest one that trained. In a
             pair: in base batches and in motivated batches.
         flops_per_example: FLOPs of training on one example, at each level. In a pair: in a base batch and in a
-            motivated batch.
+            motivated batch. If the kind of a batch is drawn, the mean.
         alone: For each model, FLOPs of training it alone on the same number of examples.
+        promised: With a `Budget`, the promised cost of the (last) `fit`, relative to the largest model alone.
+        spent: With a `Budget`, what this `fit` has cost so far, relative to the largest model alone until its end.
 
     Examples:
         >>> import keras_motivation as km
@@ -106,6 +108,8 @@ class TrainingCost:
     examples: tuple[int, ...]
     flops_per_example: tuple[int, ...]
     alone: tuple[int, ...]
+    promised: float | None = None
+    spent: float | None = None
 
     @property
     def base_alone(self) -> int:
@@ -128,27 +132,34 @@ class TrainingCost:
         return self.flops / self.motivated_alone if self.motivated_alone else float("nan")
 
 
-def flops_by_level(forward: Sequence[int], levels: Sequence[Terms]) -> tuple[int, ...]:
-    """FLOPs of training on one example, at each level.
+def flops_by_kind(forward: Sequence[int], kinds: Kinds) -> tuple[int, ...]:
+    """FLOPs of training on one example, in each kind of batch.
 
     Args:
         forward: For each model, FLOPs of its forward pass on one example.
-        levels: The terms of each level. A model that is not among them does not run.
+        kinds: The kinds. A model that is not among the terms of a kind does not run.
 
     Returns:
-        One number for each level.
+        One number for each kind.
     """
-    return tuple(PASSES * sum(forward[size] for size, _ in terms) for terms in levels)
+    return tuple(PASSES * sum(forward[size] for size, _ in terms) for terms in kinds.terms)
+
+
+def flops_by_level(forward: Sequence[int], kinds: Kinds) -> tuple[int, ...]:
+    """FLOPs of training on one example, at each level; the mean of its kinds. Arguments as in `flops_by_kind`."""
+    costs = flops_by_kind(forward, kinds)
+    own = [[cost for cost, at in zip(costs, kinds.levels) if at == level] for level in range(kinds.highest + 1)]
+    return tuple(round(sum(found) / len(found)) for found in own)
 
 
 def training_cost(
-    forward: Sequence[int], levels: Sequence[Terms], examples: Sequence[int], trained: Sequence[int]
+    forward: Sequence[int], kinds: Kinds, examples: Sequence[int], trained: Sequence[int]
 ) -> TrainingCost:
     """Computes the cost of a training.
 
     Args:
         forward: For each model, FLOPs of its forward pass on one example.
-        levels: The terms of each level.
+        kinds: The kinds of batches.
         examples: For each model, the number of examples in batches in which it was the largest one that trained.
         trained: For each model, the number of examples on which it trained.
 
@@ -158,6 +169,6 @@ def training_cost(
     return TrainingCost(
         flops=PASSES * sum(cost * count for cost, count in zip(forward, trained)),
         examples=tuple(examples),
-        flops_per_example=flops_by_level(forward, levels),
+        flops_per_example=flops_by_level(forward, kinds),
         alone=tuple(PASSES * cost * sum(examples) for cost in forward),
     )

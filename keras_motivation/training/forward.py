@@ -15,21 +15,26 @@ from keras_motivation.training.checks.missing_loss import check_penalties, nothi
 class Forward(Pair):
     """Part of `MotivatedModel`. It changes variables; the JAX backend runs it in a `keras.StatelessScope`."""
 
-    def minimised_loss(self, level: int, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-        """Runs the nested models that a batch of a level trains, in training mode.
+    def minimised_loss(self, kind: int, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        """Runs the nested models that a kind of batch trains, in training mode.
 
         Returns:
             The loss to minimise; and the loss and the predictions of the smallest of these models, for the condition,
-            the logs and the metrics.
+            the logs and the metrics. (The loss without distillation.)
         """
         results: list[Any] = []
-        for size, weight in self._compiled_pair.levels[level]:
+        for size, weight in self._compiled_pair.kinds.terms[kind]:
             # Keras tracks the losses of single outputs when it computes them. The logs show those of the first model.
             kept = [(v, ops.copy(v.value)) for v in _keras.output_loss_variables(self)] if results else []
             results.append((weight, *self._forward_and_loss(size, x, y, sample_weight, training=True)))
             for variable, value in kept:
                 variable.assign(value)
-        weighted = [loss if weight == 1.0 else weight * loss for weight, loss, _ in results]
+        own = [loss for _, loss, _ in results]
+        if (distillation := self._compiled_pair.distillation) is not None:
+            teacher, names = results[-1][2], getattr(self._nested[0], "output_names", None)
+            for i, (_, loss, y_pred) in enumerate(results[:-1]):
+                own[i] = loss + distillation.loss(teacher, y_pred, sample_weight, names)
+        weighted = [loss if weight == 1.0 else weight * loss for (weight, *_), loss in zip(results, own)]
         return sum(weighted[1:], start=weighted[0]), *results[0][1:]
 
     def _forward_and_loss(self, size: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
@@ -71,9 +76,9 @@ class Forward(Pair):
                 sharing.store(variable, scope.get_current_value(variable))
         return y_pred, losses
 
-    def _for_each_level(self, function: Callable[..., Any]) -> list[Callable[..., Any]]:
-        """A function for each level, with the level as its first argument."""
-        return [functools.partial(function, level) for level in range(len(self._compiled_pair.levels))]
+    def _for_each_kind(self, function: Callable[..., Any]) -> list[Callable[..., Any]]:
+        """A function for each kind of batch, with the number of the kind as its first argument."""
+        return [functools.partial(function, kind) for kind in range(len(self._compiled_pair.kinds.terms))]
 
     def tensor_of(self, variable: Any) -> Any:
         """The current value of a variable."""

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_motivation.training.levels import Terms
+from keras_motivation.training.distillation import Distillation
+from keras_motivation.training.levels import Kinds
+
+PAIR = Kinds(terms=(((0, 1.0),), ((1, 1.0),)), levels=(0, 1))
 
 
 @dataclass
@@ -13,10 +16,13 @@ class CompiledPair:
     Attributes:
         motivation: The `MotivationCondition`; None before `compile`, like the metrics.
         shares: The metrics for the shares of motivated batches.
+        condition_logs: The metric with what the condition adds to the logs, if it does.
         metric_states: The `MetricStates` of each model but the smallest.
         evaluate: Whether `evaluate` also evaluates the larger models.
         motivated_batch: The argument of `compile`.
-        levels: The terms of each kind of batch.
+        kinds: The kinds of batches.
+        draw: The `KindDraw`, if a level has several kinds.
+        distillation: The `Distillation` inside batches that train several models.
         batch_log: The `BatchLog`, if batches are recorded.
         dispatch: Where the model of a batch is chosen.
         has_loss: Whether there is a loss besides those that layers add.
@@ -25,14 +31,22 @@ class CompiledPair:
 
     motivation: Any = None
     shares: list[Any] = field(default_factory=list)
+    condition_logs: Any = None
     metric_states: list[Any] = field(default_factory=list)
     evaluate: bool = True
     motivated_batch: Any = "alternate"
-    levels: tuple[Terms, ...] = (((0, 1.0),), ((1, 1.0),))
+    kinds: Kinds = PAIR
+    draw: Any = None
+    distillation: Distillation | None = None
     batch_log: Any = None
     dispatch: str = "auto"
     has_loss: bool = True
     all_have_penalties: bool = False
+
+    @property
+    def decider(self) -> Any:
+        """The condition whose `level` is the number of the next batch's kind: the user's, or the draw around it."""
+        return self.draw or self.motivation
 
 
 @dataclass

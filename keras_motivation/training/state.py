@@ -19,7 +19,7 @@ class State(Pair):
             stored += self._sharing.stored(size, getattr(model, attribute))
         if attribute == "weights":  # restoring weights does not change counts and memory
             return stored
-        for part in (self._compiled_pair.motivation, self.trained_examples, self.update_window):
+        for part in (self._compiled_pair.decider, self.trained_examples, self.update_window):
             stored += [] if part is None else getattr(part, attribute)
         return stored
 
@@ -42,9 +42,9 @@ class State(Pair):
         trained = {id(v) for v in self._nested[0].trainable_variables}
         return [v for v in self.trainable_variables if id(v) not in trained]
 
-    def trained_variables(self, level: int) -> list[list[Any]]:
-        """The variables that a batch of a level updates: for each model up to the largest one that trains, its own."""
-        largest = largest_of(self._compiled_pair.levels[level])
+    def trained_variables(self, kind: int) -> list[list[Any]]:
+        """The variables that a kind of batch updates: for each model up to the largest one that trains, its own."""
+        largest = largest_of(self._compiled_pair.kinds.terms[kind])
         models = enumerate(self._nested[: largest + 1])
         return [self._sharing.stored(size, model.trainable_variables) for size, model in models]
 
@@ -58,8 +58,8 @@ class State(Pair):
     def metrics(self) -> list[Any]:
         """Keras's metrics, the shares of motivated batches, and the larger models' values of Keras's metrics."""
         pair = self._compiled_pair
-        log = [] if pair.batch_log is None else [pair.batch_log]
-        return [*self._stock_metrics(), *pair.shares, *pair.metric_states, *log]
+        more = [metric for metric in (pair.condition_logs, pair.batch_log) if metric is not None]
+        return [*self._stock_metrics(), *pair.shares, *pair.metric_states, *more]
 
     def _stock_metrics(self) -> list[Any]:
         """The metrics in Keras's list."""
@@ -71,9 +71,14 @@ class State(Pair):
         return self._compiled_pair.metric_states
 
     @property
-    def _level(self) -> Any:
-        """The condition's variable with the level of the next batch, from `compile` on."""
-        return self._compiled_pair.motivation.level
+    def next_kind(self) -> Any:
+        """What draws the kind of the next batch; None if each level has one kind. (Keras saves what a property has.)"""
+        return self._compiled_pair.draw
+
+    @property
+    def _kind(self) -> Any:
+        """The variable with the number of the next batch's kind, from `compile` on."""
+        return self._compiled_pair.decider.level
 
     def _new_metric_states(self) -> list[MetricStates]:
         return [

@@ -18,25 +18,25 @@ from keras_motivation.training.optimizers.parts import taking_subsets
 class Step(Pair):
     """Part of `MotivatedModel`. It changes variables; the JAX backend runs it in a `keras.StatelessScope`."""
 
-    def decide(self, level: int, applied: Any, loss: Any, x: Any) -> None:
+    def decide(self, kind: int, applied: Any, loss: Any, x: Any) -> None:
         """Passes the loss to the condition, which chooses the level of the next batch, and counts the batch.
 
         Args:
-            level: The batch's level.
+            kind: The number of the batch's kind.
             applied: The value of `updates.batches_applied` before the update. If it is None, the update may come later.
             loss: The batch's loss; if there are several replicas, that of this replica's part.
             x: Inputs.
         """
 
         def note(loss: Any, examples: Any) -> None:
-            self.trained_examples.count(self._compiled_pair.levels[level], examples)  # first: a `Budget` reads it
-            self.update_window.observe(self._compiled_pair.motivation, loss, self.optimizer, applied)
+            self.trained_examples.count(self._compiled_pair.kinds.terms[kind], examples)  # first: a `Budget` reads it
+            self.update_window.observe(self._compiled_pair.decider, loss, self.optimizer, applied)
             if self._compiled_pair.batch_log is not None:
-                self._compiled_pair.batch_log.update_state(loss, level, examples)
+                self._compiled_pair.batch_log.update_state(loss, kind, examples)
 
         self.on_global_batch(note, self.unscaled(loss), _batch_size(x))
 
-    def log_batch(self, level: int, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+    def log_batch(self, kind: int, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         """Updates the metrics. Arguments as in Keras's `train_step` and in `decide`.
 
         Returns:
@@ -44,12 +44,12 @@ class Step(Pair):
         """
         _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
         # As tensors on the device: with a plain number, Keras makes a GPU wait under PyTorch.
-        shares = self._compiled_pair.shares
+        level, shares = self._compiled_pair.kinds.levels[kind], self._compiled_pair.shares
         for i, share in enumerate(shares):
             of_this_kind = level > 0 if i == 0 else level == i
             share.update_state(ops.zeros_like(loss) + float(of_this_kind), ops.ones_like(loss))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {**logs, **{share.name: share.result() for share in shares}}
+        return {**logs, **{share.name: share.result() for share in shares}, **self.motivation_logs()}
 
     def on_global_batch(self, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:
         """Calls a function once, with the mean loss and the number of examples of all replicas. Here there is one."""

@@ -25,7 +25,7 @@ class Plan(keras.callbacks.Callback):
         self.planned = True
         steps, window = self.params.get("steps"), accumulation_steps(self.model.optimizer)
         total = None if steps is None else self.params["epochs"] * steps // window
-        self.model.motivation.plan(total, (steps or 0) * epoch // window)
+        self.model._compiled_pair.decider.plan(total, (steps or 0) * epoch // window)
 
 
 class Check(keras.callbacks.Callback):

@@ -125,6 +125,42 @@ def test_moved_phases_cost_what_is_promised(ends, data):
         assert not min(prices[0], prices[-1]) + 0.02 < share < max(prices[0], prices[-1]) - 0.02
 
 
+def test_promised_and_spent():
+    model, seen = compiled(km.Budget(0.8, km.LossStreak(k=1)), metrics=["accuracy"]), []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(float(logs["spent"])))
+    x, y = vectors(20)
+    fitted = {"batch_size": 4, "verbose": 0, "validation_data": (x, y)}
+    history = model.fit(x, y, epochs=10, callbacks=[note], **fitted).history
+    np.testing.assert_allclose(history["budget"], 0.8, rtol=1e-6)
+    assert seen == sorted(seen)
+    assert seen[19::20] == pytest.approx(history["spent"])
+    assert seen[0] == pytest.approx(0.8 / 200, rel=0.5)
+    cost = model.training_cost()
+    assert (cost.promised, cost.spent) == pytest.approx((0.8, cost.relative_to_motivated))
+    assert history["spent"][-1] == pytest.approx(cost.spent)
+    assert not {"val_spent", "val_motivated_spent", "val_budget"} & set(history)
+    assert len(model.train_on_batch(x[:4], y[:4])) == 2  # as of a stock model
+    assert compiled(km.Never()).training_cost().promised is None
+
+
+def open_net(width):
+    x = keras.layers.Dense(width, "relu", name="inner")(inputs := keras.Input((None, 5)))
+    return keras.Model(inputs, keras.layers.Dense(3, name="head")(keras.layers.GlobalAveragePooling1D()(x)))
+
+
+def test_open_axes(tmp_path):
+    """Models for inputs of any size need a shape, for the cost."""
+    x, y = vectors(50)
+    model = km.MotivatedModel(open_net(4), open_net(8))
+    with pytest.raises(ValueError, match=r"`input_shape` must be given.*leave axes open"):
+        model.compile("sgd", crossentropy(), motivation=km.Budget(0.8, km.LossStreak(k=1)))
+    model.compile("sgd", crossentropy(), motivation=km.Budget(0.8, km.LossStreak(k=1), input_shape=(6, 5)))
+    model.fit(np.repeat(x[:, None], 6, axis=1), y, batch_size=4, epochs=4, verbose=0)
+    assert model.training_cost().relative_to_motivated == pytest.approx(0.8, abs=0.01)
+    model.save(tmp_path / "pair.keras")
+    assert tuple(keras.saving.load_model(tmp_path / "pair.keras").motivation.input_shape) == (6, 5)
+
+
 def test_refused():
     for share in (0, -1, True, "all", float("inf"), float("nan")):
         with pytest.raises(ValueError, match="`share` must be a positive number"):

@@ -31,9 +31,9 @@ def check_penalties(pair: Pair, size: int, penalties: list[Any], x: Any) -> bool
     Returns:
         Whether there is a loss. A model that is a part of the graph but never trains needs none.
     """
-    levels = pair._compiled_pair.levels
-    used = {Always: levels[-1:], Never: levels[:1]}.get(type(pair.motivation), levels)  # type: ignore[arg-type]
-    train = {size for terms in used for size, _ in terms}
+    kinds = pair._compiled_pair.kinds
+    only = {Always: kinds.highest, Never: 0}.get(type(pair.motivation))  # type: ignore[arg-type]
+    train = {size for terms in (kinds.terms if only is None else kinds.of(only)) for size, _ in terms}
     if penalties and not pair._compiled_pair.all_have_penalties:
         for other in train - {size}:
             if not _adds_penalties(pair._nested[other], x, pair._takes_training[other]):

@@ -15,33 +15,39 @@ class BatchLog(keras.metrics.Metric):
 
     Args:
         capacity: How many batches it stores.
-        levels: Number of levels.
-        flops: FLOPs of training on one example: the smallest model alone, the largest model alone, and at each level.
+        levels: The level of each kind of batch.
+        flops: FLOPs of training on one example: the smallest model alone, the largest model alone, and of each kind.
             `None` records no cost.
     """
 
     def __init__(
-        self, capacity: int, levels: int, flops: tuple[int, int, tuple[int, ...]] | None, name: str = "batch_record"
+        self,
+        capacity: int,
+        levels: tuple[int, ...],
+        flops: tuple[int, int, tuple[int, ...]] | None,
+        name: str = "batch_record",
     ) -> None:
         super().__init__(name=name, dtype="float32")
         self.capacity = capacity
         self.flops = flops
+        self.level_of = levels
         self.losses = self._add("losses", (capacity,), "float32")
         self.levels = self._add("levels", (capacity,), "int32")
         self.batches = self._add("batches", (), "int32")
-        self.examples = [self._add(f"examples_{i}", (), "int32") for i in range(levels)]  # of this epoch, by level
+        self.examples = [self._add(f"examples_{i}", (), "int32") for i in range(len(levels))]  # of this epoch, by kind
 
     def _add(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
         # All replicas write the same values, those of the global batch, so they must not be summed.
         return self.add_variable(shape, "zeros", dtype, aggregation="only_first_replica", name=name)
 
-    def update_state(self, loss: Any, level: int, examples: Any) -> None:
+    def update_state(self, loss: Any, kind: int, examples: Any) -> None:
         """Overwrites the oldest batch."""
         here = ops.equal(ops.arange(self.capacity, dtype="int32"), self.batches.value % self.capacity)
         self.losses.assign(ops.where(here, ops.cast(loss, self.losses.dtype), self.losses.value))
-        self.levels.assign(ops.where(here, ops.zeros_like(self.levels.value) + level, self.levels.value))
+        level = ops.zeros_like(self.levels.value) + self.level_of[kind]
+        self.levels.assign(ops.where(here, level, self.levels.value))
         self.batches.assign(self.batches.value + 1)
-        self.examples[level].assign(self.examples[level].value + examples)
+        self.examples[kind].assign(self.examples[kind].value + examples)
 
     def count(self) -> int:
         """Number of batches written so far. Waits for the device."""
@@ -70,9 +76,9 @@ class BatchLog(keras.metrics.Metric):
         """FLOPs of the epoch so far, relative to those of training each model alone on the same examples."""
         if self.flops is None or not all(self.flops):
             return {}
-        smallest, largest, by_level = self.flops
+        smallest, largest, by_kind = self.flops
         examples = [ops.cast(counted.value, "float32") for counted in self.examples]
         total = sum(examples[1:], start=examples[0])
-        more = [ops.divide_no_nan(n, total) * (f / smallest - 1.0) for n, f in zip(examples[1:], by_level[1:])]
+        more = [ops.divide_no_nan(n, total) * (f / smallest - 1.0) for n, f in zip(examples[1:], by_kind[1:])]
         to_base = sum(more[1:], start=1.0 + more[0])
         return {"cost_to_base": to_base, "cost_to_motivated": to_base * (smallest / largest)}

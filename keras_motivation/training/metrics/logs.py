@@ -1,6 +1,7 @@
 """Names and order of results: the base's as in Keras, and those of larger models with a prefix."""
 
 import contextlib
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,25 @@ def shares(levels: int) -> list[Any]:
     """The metrics for the shares of motivated batches: of all, and with more than two levels of each."""
     more = [keras.metrics.Mean(name=f"level_{level}") for level in range(1, levels)] if levels > 2 else []
     return [keras.metrics.Mean(name="motivated"), *more]
+
+
+class ConditionLogs(keras.metrics.Metric):
+    """What the motivation condition adds to the logs. It has no state of its own.
+
+    Args:
+        condition: The condition.
+    """
+
+    def __init__(self, condition: Any) -> None:
+        super().__init__(name="condition_logs")
+        self._condition = types.SimpleNamespace(itself=condition)  # its variables are not this metric's
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to update."""
+
+    def result(self) -> dict[str, Any]:
+        """The condition's values."""
+        return dict(self._condition.itself.logs())
 
 
 class Logs(Pair):
@@ -57,8 +77,12 @@ class Logs(Pair):
         own = _results(self._running.layer_metrics[self._running.evaluated])
         return results | {name: value for name, value in own.items() if name in results}
 
+    def motivation_logs(self) -> dict[str, Any]:
+        """What the condition adds to the logs."""
+        return {} if self._compiled_pair.condition_logs is None else self._compiled_pair.condition_logs.result()
+
     def _training_only(self) -> set[str]:
-        return {*COSTS, *(share.name for share in self._compiled_pair.shares)}
+        return {*COSTS, *(share.name for share in self._compiled_pair.shares), *self.motivation_logs()}
 
     def _names_of_other_layers(self, size: int) -> set[str]:
         """Log entries of metrics that only layers of other nested models have."""

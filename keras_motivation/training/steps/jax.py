@@ -29,10 +29,10 @@ class BackendStep(JaxState):
 
     def train_step(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         """Trains on one batch, at the level that the condition decided after the last batch."""
-        level = state[1][self._level_position()]
-        if isinstance(level, jax.core.Tracer):
-            return jax.lax.switch(level, self._for_each_level(self._train_batch), state, data)
-        return self._train_batch(int(level), state, data)
+        kind = state[1][self._kind_position()]
+        if isinstance(kind, jax.core.Tracer):
+            return jax.lax.switch(kind, self._for_each_kind(self._train_batch), state, data)
+        return self._train_batch(int(kind), state, data)
 
     def test_step(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         """Evaluates all models on one batch."""
@@ -60,8 +60,8 @@ class BackendStep(JaxState):
         if in_graph:
             one = jit(self.train_step)
         else:
-            position = self._level_position()
-            choices = [jit(train) for train in self._for_each_level(self._train_batch)]
+            position = self._kind_position()
+            choices = [jit(train) for train in self._for_each_kind(self._train_batch)]
 
             def one(state: Any, data: Any) -> tuple[dict[str, Any], Any]:
                 return choices[int(state[1][position])](state, data)
@@ -89,11 +89,11 @@ class BackendStep(JaxState):
         state, logs = jax.lax.scan(step, state, batches)
         return jax.tree.map(lambda values: values[-1], logs), state
 
-    def _level_position(self) -> int:
-        level = self._level
-        return next(i for i, v in enumerate(self.non_trainable_variables) if v is level)
+    def _kind_position(self) -> int:
+        kind = self._kind
+        return next(i for i, v in enumerate(self.non_trainable_variables) if v is kind)
 
-    def _train_batch(self, level: int, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+    def _train_batch(self, kind: int, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         trainables, others, slots, metrics = state
         lists = (
@@ -103,13 +103,13 @@ class BackendStep(JaxState):
             self.metrics_variables,
         )
         # The trained variables are the first ones of the trainables. The others are not differentiated.
-        by_model = self.trained_variables(level)
+        by_model = self.trained_variables(kind)
         trained = [v for own in by_model for v in own]
         count = len(trained)
 
         def scaled_loss(trained: Any) -> tuple[Any, Any]:
             with _scope(lists, ([*trained, *trainables[count:]], others, slots, metrics)) as scope:
-                minimised, loss, y_pred = self.minimised_loss(level, x, y, sample_weight)
+                minimised, loss, y_pred = self.minimised_loss(kind, x, y, sample_weight)
                 scaled = self.optimizer.scale_loss(minimised)
             _, others_after, _, metrics_after = _values(scope, lists)
             return scaled, (loss, y_pred, others_after, metrics_after)
@@ -128,8 +128,8 @@ class BackendStep(JaxState):
         with _scope(lists, (trainables, others, slots, metrics)) as scope:
             if gradients:
                 self.update_window.count_extensions(by_model, self.optimizer, applied)
-            self.decide(level, applied, loss, x)
-            logs = self.log_batch(level, loss, x, y, y_pred, sample_weight)
+            self.decide(kind, applied, loss, x)
+            logs = self.log_batch(kind, loss, x, y, y_pred, sample_weight)
         return logs, _values(scope, lists)
 
 

@@ -27,40 +27,40 @@ class BackendStep(Replicas):
         """Trains on one batch, at the level that the condition decided after the last batch."""
         if tf.distribute.has_strategy():
             return tf.distribute.get_replica_context().merge_call(self._train_replicas, args=(data,))
-        return self._choose(lambda level: self._train_batch(level, data), data)
+        return self._choose(lambda kind: self._train_batch(kind, data), data)
 
     def _choose(self, train: Callable[[int], Any], data: Any) -> Any:
         with _once_there(data):
-            level = tf.identity(self._level.value)  # read before the condition overwrites it
-        branches = self._for_each_level(train)
+            kind = tf.identity(self._kind.value)  # read before the condition overwrites it
+        branches = self._for_each_kind(train)
         if tf.executing_eagerly():
-            return branches[int(level)]()
+            return branches[int(kind)]()
         if not (self.jit_compile or tf.distribute.has_strategy()):
             branches = [_called(branch) for branch in branches]
-        return tf.switch_case(level, branches)
+        return tf.switch_case(kind, branches)
 
     def _train_replicas(self, strategy: Any, data: Any) -> Any:
-        def train(level: int) -> Any:
-            step = functools.partial(self._train_batch, level)
+        def train(kind: int) -> Any:
+            step = functools.partial(self._train_batch, kind)
             return strategy.extended.call_for_each_replica(step, args=(data,))
 
         return self._choose(train, data)
 
     @tf.autograph.experimental.do_not_convert
-    def _train_batch(self, level: int, data: Any) -> dict[str, Any]:
+    def _train_batch(self, kind: int, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        trained = self.trained_variables(level)
+        trained = self.trained_variables(kind)
         variables = [v for own in trained for v in own]
         with tf.GradientTape() as tape:
-            minimised, loss, y_pred = self.minimised_loss(level, x, y, sample_weight)
+            minimised, loss, y_pred = self.minimised_loss(kind, x, y, sample_weight)
             scaled_loss = self.optimizer.scale_loss(minimised)
-        gradients = self._gradients(level, variables, tape, scaled_loss)
+        gradients = self._gradients(kind, variables, tape, scaled_loss)
         applied = batches_applied(self.optimizer) if variables else None
         if variables:  # if all are frozen, there is nothing to update
             self.apply_gradients(gradients, trained, applied)
         # Metrics must be updated inside, too, because predictions lose their Keras mask outside of a branch.
-        self.decide(level, applied, loss, x)
-        logs = self.log_batch(level, loss, x, y, y_pred, sample_weight)
+        self.decide(kind, applied, loss, x)
+        logs = self.log_batch(kind, loss, x, y, y_pred, sample_weight)
         return tf.nest.map_structure(tf.convert_to_tensor, logs)
 
     def _forward(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
@@ -82,9 +82,9 @@ class BackendStep(Replicas):
         """The value of a variable as a tensor. The gradient of the variable itself would be zero instead of None."""
         return tf.convert_to_tensor(variable.value)
 
-    def _gradients(self, level: int, variables: list[Any], tape: Any, scaled_loss: Any) -> list[Any]:
+    def _gradients(self, kind: int, variables: list[Any], tape: Any, scaled_loss: Any) -> list[Any]:
         """The gradients of the variables. Those of shared weights are passed to the variables that store them."""
-        sizes = [size for size, _ in self._compiled_pair.levels[level]]
+        sizes = [size for size, _ in self._compiled_pair.kinds.terms[kind]]
         read_own = not tf.distribute.has_strategy()
         own = [v for size in sizes for v in self._sharing.shared_by(size) if v.trainable] if read_own else []
         read = list({id(v): v for v in [*variables, *own]}.values())

@@ -24,7 +24,7 @@ class BackendStep(Pair):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Trains on one batch, at the level that the condition decided after the last batch."""
-        return self._train_batch(self._level_on_host(), data)
+        return self._train_batch(self._kind_on_host(), data)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates all models on one batch."""
@@ -42,11 +42,11 @@ class BackendStep(Pair):
         super().make_train_function(force)
         if not self.jit_compile:
             return
-        losses = [torch.compile(minimised_loss) for minimised_loss in self._for_each_level(self.minimised_loss)]
+        losses = [torch.compile(minimised_loss) for minimised_loss in self._for_each_kind(self.minimised_loss)]
 
         def train_function(data: Any) -> dict[str, Any]:
-            level = self._level_on_host()
-            return self._train_batch(level, data[0], losses[level])
+            kind = self._kind_on_host()
+            return self._train_batch(kind, data[0], losses[kind])
 
         self.train_function = train_function
 
@@ -85,9 +85,9 @@ class BackendStep(Pair):
                 if not variable.trainable and (found := self._sharing.place_in(variable, size - smaller)) is not None:
                     write_part(variable.value, found[0].value, found[1])
 
-    def _gradients(self, level: int, variables: list[Any], scaled_loss: Any) -> list[Any]:
+    def _gradients(self, kind: int, variables: list[Any], scaled_loss: Any) -> list[Any]:
         """The gradients of the variables. Those of shared weights are passed to the variables that store them."""
-        sizes = [size for size, _ in self._compiled_pair.levels[level]]
+        sizes = [size for size, _ in self._compiled_pair.kinds.terms[kind]]
         shared = [v for size in sizes for v in self._sharing.shared_by(size)]
         read = [*variables, *shared]
         # Not with `zero_grad` of the models, because not all variables of a Keras model are parameters for PyTorch.
@@ -116,15 +116,15 @@ class BackendStep(Pair):
     def _host_copy(self) -> HostCopy:
         return HostCopy()
 
-    def _level_on_host(self) -> int:
-        """The level of the next batch."""
-        return self._host_copy.read(self._level.value)
+    def _kind_on_host(self) -> int:
+        """The number of the next batch's kind."""
+        return self._host_copy.read(self._kind.value)
 
-    def _train_batch(self, level: int, data: Any, minimised_loss: Any = None) -> dict[str, Any]:
+    def _train_batch(self, kind: int, data: Any, minimised_loss: Any = None) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        trained = self.trained_variables(level)
+        trained = self.trained_variables(kind)
         variables = [v for own in trained for v in own]
-        minimised_loss = minimised_loss or functools.partial(self.minimised_loss, level)
+        minimised_loss = minimised_loss or functools.partial(self.minimised_loss, kind)
         self._running.written = []  # forget what a failed batch has written
         minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
         mean_loss = loss.detach()
@@ -133,10 +133,10 @@ class BackendStep(Pair):
         early = applied is None and alone  # the decision depends only on this loss, so it can be made before the update
         with torch.no_grad():
             if early:
-                self.decide(level, None, mean_loss, x)
-                self._host_copy.start(self._level.value)
+                self.decide(kind, None, mean_loss, x)
+                self._host_copy.start(self._kind.value)
         # If all are frozen, there is nothing to differentiate.
-        gradients = self._gradients(level, variables, self.optimizer.scale_loss(minimised)) if variables else []
+        gradients = self._gradients(kind, variables, self.optimizer.scale_loss(minimised)) if variables else []
         with torch.no_grad():
             for size, written in self._running.written:
                 self._sharing.carry_back(size, written)
@@ -144,8 +144,8 @@ class BackendStep(Pair):
             if variables:
                 self.apply_gradients(gradients, trained, applied)
             if not early:
-                self.decide(level, applied, mean_loss, x)
-            return self.log_batch(level, mean_loss, x, y, y_pred, sample_weight)
+                self.decide(kind, applied, mean_loss, x)
+            return self.log_batch(kind, mean_loss, x, y, y_pred, sample_weight)
 
 
 def _versions(variables: list[Any]) -> list[int | None]:
