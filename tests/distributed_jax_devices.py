@@ -93,10 +93,10 @@ def shard_shape(variable):
 
 
 @functools.cache
-def one_device(norm=False, motivation=km.LossStreak, k=1, motivated_batch="alternate", **settings):
+def one_device(norm=False, motivation=km.LossStreak, k=1, motivated_batch="alternate", distillation=None, **settings):
     """The run to compare with, and what it predicts; once for all checks that want the same."""
     model = pair(norm, **settings)
-    ran = train(model, motivation=motivation(k), motivated_batch=motivated_batch)
+    ran = train(model, motivation=motivation(k), motivated_batch=motivated_batch, distillation=distillation)
     return model, ran, model.predict(X[:32], batch_size=16, verbose=0)
 
 
@@ -104,11 +104,12 @@ def equals_one_device(distribution, norm=False, dispatch="host", steps=1, **kwar
     """Trains on the same global batches, and compares; returns the pair."""
     reference, expected, predicted = one_device(norm, **kwargs)
     condition, k = kwargs.pop("motivation", km.LossStreak), kwargs.pop("k", 1)
-    motivated_batch = kwargs.pop("motivated_batch", "alternate")
+    what = {"motivated_batch": kwargs.pop("motivated_batch", "alternate")}
+    what["distillation"] = kwargs.pop("distillation", None)
     with distribution.scope():
         model = pair(norm, **kwargs)
         assert_laid_out(model)
-        how = {"dispatch": dispatch, "steps_per_execution": steps, "motivated_batch": motivated_batch}
+        how = {"dispatch": dispatch, "steps_per_execution": steps, **what}
         assert_same_run(model, train(model, motivation=condition(k), **how), reference, expected)
         assert_laid_out(model)
         found = model.predict(X[:32], batch_size=16, verbose=0)
@@ -150,7 +151,9 @@ def check_other_settings():
 
 
 def check_family():
-    equals_one_device(model_parallel(), family=True, motivation=phases, k=2)
+    distillation = keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence())
+    settings = {"motivated_batch": "sandwich", "distillation": distillation}
+    equals_one_device(model_parallel(), family=True, motivation=phases, k=2, **settings)
 
 
 def check_batch_norm():

@@ -41,11 +41,13 @@ def pair(norm=False, family=False, **kwargs):
     keras.utils.set_random_seed(0)
     with scope():
         base, motivated = pair_of("both", lambda *sizes: mlp(*sizes, norm=norm))
-        larger = [motivated, *([randomise(mlp(8, 3, norm=norm), 3)] if family else [])]
+        more = [randomise(mlp(width, 3, norm=norm), width) for width in (8, 9)]
+        larger = [motivated, *(more if family else [])]
         model = km.MotivatedModel(base, larger, extension="random")
         settings = {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "motivation": km.LossStreak(1), **kwargs}
         if callable(settings["optimizer"]):  # to be made in the scope
             settings["optimizer"] = settings["optimizer"]()
+        keras.utils.set_random_seed(0)  # for the draws of a sandwich
         model.compile(loss=crossentropy(), metrics=["accuracy"], **settings)
     return model
 
@@ -123,8 +125,10 @@ def mirrored():
     report["saved"] = [np.asarray(v, "float64").tolist() for v in values(keras.saving.load_model(path, compile=False))]
     _, report["joint"] = fitted(motivated_batch="joint")
     _, report["late"] = fitted(epochs=1, optimizer=late_adams)
-    phases = km.Phases((0.2, 2), (0.6, km.LossStreak(1)), (1.0, 4))
-    _, report["family"] = fitted(family=True, motivation=phases, motivated_batch=["alternate", "joint"])
+    phases = km.Phases((0.2, 2), (0.6, km.LossStreak(1)), (1.0, 3))
+    distillation = keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence())
+    settings = {"motivation": km.Budget(1.4, phases), "motivated_batch": "sandwich", "distillation": distillation}
+    _, report["family"] = fitted(family=True, **settings)
     if role == "one":
         return report
     keras.config.set_dtype_policy("mixed_float16")
@@ -139,6 +143,10 @@ def mirrored():
     uneven, history = pair(), km.MotivationHistory()
     uneven.fit(X[:9], Y[:9], batch_size=8, shuffle=False, verbose=0, callbacks=[history])
     report["uneven"] = [float(uneven.history.history["loss"][0]), [float(loss) for loss in history.losses]]
+    try:
+        pair(motivated_batch="joint", distillation=keras.distillation.FeatureDistillation())
+    except ValueError as error:
+        report["unscaled"] = str(error)
     report["refused"] = {kind: refusal(layer) for kind, layer in LAYERS.items()}
     with_norm, _ = fitted(norm=True)
     report["norm"] = [

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_motivation.conditions.base import PACKAGE, MotivationCondition
+from keras_motivation.conditions.common import number
 
 SLACK = 0.1
 
@@ -78,7 +79,7 @@ class Budget(MotivationCondition):
 
     @property
     def needs_length(self) -> bool:
-        return int(ops.convert_to_numpy(self.total.value)) == 0 or super().needs_length
+        return number(self.total) == 0 or super().needs_length
 
     def bind(
         self,
@@ -105,7 +106,7 @@ class Budget(MotivationCondition):
                 "`Budget` needs the length of the training: pass `steps_per_epoch` to `fit`. Received: data of unknown "
                 "length"
             )
-        start, decided = (int(ops.convert_to_numpy(v.value)) for v in (self.start, self.decided))
+        start, decided = number(self.start), number(self.decided)
         if done == 0 or start + decided != done:  # not the training of the promise so far
             start = done
             examples, cost = self._of.spent()

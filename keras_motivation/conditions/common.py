@@ -17,6 +17,12 @@ def at_least(name: str, value: Any, least: int) -> int:
     return operator.index(value)
 
 
+def number(variable: Any) -> int:
+    """The value of a scalar integer variable, on the host."""
+    # As a tensor first: in a strategy's scope, TensorFlow cannot convert a variable with replicas to an array.
+    return int(ops.convert_to_numpy(ops.copy(variable.value)))
+
+
 def share_of_one(name: str, value: Any) -> float:
     """An argument that must be a number in (0, 1)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_motivation.conditions.base import MotivationCondition
+from keras_motivation.conditions.common import number
 
 
 def draw_for(condition: MotivationCondition, counts: tuple[int, ...], present: Any) -> "KindDraw | None":
@@ -60,7 +61,7 @@ class KindDraw(MotivationCondition):
 
     def _follow(self) -> None:
         """Draws if the condition has another level than the present kind. Otherwise a resumed run keeps its kind."""
-        kind, level = (int(ops.convert_to_numpy(part.level.value)) for part in (self, self.condition))
+        kind, level = number(self.level), number(self.condition.level)
         before = sum(self.counts[:level])
         if not before <= kind < before + self.counts[level]:
             self.level.assign(self._drawn(self.condition.level.value))

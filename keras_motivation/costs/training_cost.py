@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_motivation.conditions.common import number
 from keras_motivation.training.levels import Kinds, Terms, largest_of
 
 # A backward pass has two products of the size of the forward product: for the gradients of inputs and of weights.
@@ -73,12 +74,7 @@ class TrainedExamples(keras.layers.Layer):
         return self._counts()[self.sizes :]
 
     def _counts(self) -> tuple[int, ...]:
-        return tuple(CARRY * _number(high) + _number(low) for low, high in zip(self.low, self.high))
-
-
-def _number(variable: Any) -> int:
-    # As a tensor first: in a strategy's scope, TensorFlow cannot convert a variable with replicas to an array.
-    return int(ops.convert_to_numpy(ops.copy(variable.value)))
+        return tuple(CARRY * number(high) + number(low) for low, high in zip(self.low, self.high))
 
 
 @dataclass(frozen=True)

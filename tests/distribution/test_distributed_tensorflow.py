@@ -80,6 +80,10 @@ def test_gradients_cannot_be_accumulated_over_replicas(replicas):
     assert "Received: gradient_accumulation_steps=2, 2 replicas" in replicas["accumulating"]
 
 
+def test_a_mean_that_keras_does_not_divide_is_refused(replicas):
+    assert "several replicas, only objects of `keras.losses`" in replicas["unscaled"]
+
+
 def test_the_mean_is_over_examples_not_replicas(replicas):
     """The last batch has one example, so that one replica has none."""
     epoch, (first, last) = replicas["uneven"]
