@@ -347,3 +347,16 @@ def test_nadam_keeps_a_product():
     product = keras.ops.convert_to_numpy(_keras.momentum_product(optimizer).value)
     assert product == pytest.approx(0.9 * (1 - 0.48))
     assert _keras.momentum_product(keras.optimizers.Adam()) is None
+
+
+def test_logits_distillation_compares_logits_as_probabilities():
+    """If this fails, Keras has mended its default, and `training/distillation.py` need not refuse it."""
+    teacher, student = np.array([[2.0, -1.0, 0.0]], "float32"), np.array([[0.0, 1.0, -3.0]], "float32")
+    by_default = keras.distillation.LogitsDistillation()
+    by_object = keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence())
+    assert _keras.is_plain_divergence(by_default.loss)
+    assert not _keras.is_plain_divergence(by_object.loss)
+    p, q = (np.exp(logits / 3) / np.exp(logits / 3).sum() for logits in (teacher, student))
+    expected = 9 * float(np.sum(p * np.log(p / q)))
+    assert float(by_object.compute_loss(teacher, student)) == pytest.approx(expected, rel=1e-4)
+    assert float(by_default.compute_loss(teacher, student)) > 2 * expected
