@@ -21,7 +21,7 @@ def _path(monkeypatch):
     for name in [
         name
         for name in sys.modules
-        if name in ("gaps", "inputs", "overhead", "pytorch_loops", "reporting", "startup", "tables", "timing")
+        if name in ("family", "gaps", "inputs", "overhead", "pytorch_loops", "reporting", "startup", "tables", "timing")
         or name.startswith("image_")
     ]:
         del sys.modules[name]
@@ -103,6 +103,20 @@ def test_overhead_against_the_stock_models(tmp_path, monkeypatch, capsys):
     assert line["ratio"]["alternating"]["median"] > 0
     assert line["backend"] == keras.backend.backend()
     assert "resnet-tiny | " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_family_against_the_stock_models(tmp_path, monkeypatch, capsys):
+    import family
+
+    monkeypatch.setitem(family.FAMILIES, "depth", [(8, 2), (14, 2)])
+    arguments = ["--families", "depth", "--side", "8", "--batch", "2", "--steps", "2", "--rounds", "1"]
+    monkeypatch.setattr(sys, "argv", ["family.py", *arguments, "--output", str(tmp_path / "lines.jsonl")])
+    family.main()
+    (line,) = map(json.loads, (tmp_path / "lines.jsonl").read_text().splitlines())
+    assert line["ratio"].keys() == {"level 0", "level 1"}
+    assert line["ratio"]["level 1"]["median"] > 0
+    assert capsys.readouterr().out.startswith("depth ")
 
 
 def test_a_line_says_what_was_measured(tmp_path, monkeypatch):

@@ -71,17 +71,17 @@ class MotivationCondition(keras.layers.Layer):
     def bind(
         self,
         highest: int,
-        costs: Callable[[Any], tuple[float, ...]] | None = None,
-        spent: Callable[[Any], tuple[Any, Any]] | None = None,
+        costs: Callable[..., tuple[float, ...]] | None = None,
+        spent: Callable[..., tuple[Any, Any]] | None = None,
     ) -> None:
         """Tells the condition which levels there are. `MotivatedModel.compile` calls it.
 
         Args:
             highest: Number of the highest level. The others are 0 to `highest - 1`.
-            costs: Returns the cost of a batch at each level, in units of a batch of the largest model alone, for
-                examples of a shape. The shape is as in `count_flops`: `None` takes it from the models.
-            spent: Returns, inside the training step, the number of examples so far and the cost of training on them,
-                in units of an example of the largest model alone; two scalar tensors. Its argument is as in `costs`.
+            costs: `costs()` returns the cost of a batch at each level, in units of a batch of the largest model alone.
+                If the models have open axes, give it the shape of one example, as in `count_flops`.
+            spent: Inside the training step, `spent()` returns the number of examples so far and the cost of training on
+                them, in units of an example of the largest model alone: two scalar tensors. Arguments as in `costs`.
                 Only the outermost condition receives `costs` and `spent`.
 
         Raises:

@@ -84,8 +84,8 @@ class Budget(MotivationCondition):
     def bind(
         self,
         highest: int,
-        costs: Callable[[Any], tuple[float, ...]] | None = None,
-        spent: Callable[[Any], tuple[Any, Any]] | None = None,
+        costs: Callable[..., tuple[float, ...]] | None = None,
+        spent: Callable[..., tuple[Any, Any]] | None = None,
     ) -> None:
         if costs is None or spent is None:
             raise ValueError("A `Budget` must be the outermost condition: pass it to `compile`, not to a condition.")

@@ -45,8 +45,8 @@ class KindDraw(MotivationCondition):
     def bind(
         self,
         highest: int,
-        costs: Callable[[Any], tuple[float, ...]] | None = None,
-        spent: Callable[[Any], tuple[Any, Any]] | None = None,
+        costs: Callable[..., tuple[float, ...]] | None = None,
+        spent: Callable[..., tuple[Any, Any]] | None = None,
     ) -> None:
         self.condition.bind(highest, costs, spent)
         self.highest = sum(self.counts) - 1

@@ -51,12 +51,12 @@ class Accounting(Pair):
         promised, spent = (float(ops.convert_to_numpy(value)) for value in self.motivation.logs().values())
         return dataclasses.replace(cost, promised=promised, spent=spent)
 
-    def _level_costs(self, kinds: Kinds, input_shape: Any) -> tuple[float, ...]:
+    def _level_costs(self, kinds: Kinds, input_shape: Any = None) -> tuple[float, ...]:
         """The cost of a batch at each level, in units of a batch of the largest model alone."""
         forward = self._forward_costs(input_shape)
         return tuple(flops / (PASSES * forward[-1]) for flops in flops_by_level(forward, kinds))
 
-    def _spent(self, input_shape: Any) -> tuple[Any, Any]:
+    def _spent(self, input_shape: Any = None) -> tuple[Any, Any]:
         """The number of examples so far, and the cost of training on them, in examples of the largest model alone."""
         forward = self._forward_costs(input_shape)
         return self.trained_examples.spent([flops / forward[-1] for flops in forward])
