@@ -3,7 +3,18 @@
 import keras
 import numpy as np
 import pytest
-from helpers import Alternate, assert_same_weights, crossentropy, mlp, numpy, pair_of, resnet, values, vectors
+from helpers import (
+    Alternate,
+    assert_same_weights,
+    crossentropy,
+    mlp,
+    numpy,
+    pair_of,
+    randomise,
+    resnet,
+    values,
+    vectors,
+)
 from processes import another_backend, run
 
 import keras_motivation as km
@@ -116,29 +127,49 @@ def test_both_models_are_plain_keras_files(tmp_path):
 
 
 CONTINUE = """
-import sys, keras, numpy as np
+import pathlib, sys, keras, numpy as np
 import helpers, keras_motivation
-model = keras.models.load_model(sys.argv[1])
-data = np.load(sys.argv[2])
-history = model.fit(data["x"], data["y"], batch_size=4, epochs=2, shuffle=False, verbose=0).history
-np.savez(sys.argv[3], loss=history["loss"], motivated=history["motivated"],
-         **{f"w{i}": helpers.numpy(v) for i, v in enumerate(model.motivated.weights)})
+folder = pathlib.Path(sys.argv[1])
+data = np.load(folder / "data.npz")
+for name in ("pair", "family"):
+    model = keras.models.load_model(folder / f"{name}.keras")
+    history = model.fit(data["x"], data["y"], batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    weights = [helpers.numpy(v) for v in model.motivated.weights]
+    np.savez(folder / f"{name}.npz", *weights, **{key: history[key] for key in ("loss", "motivated")})
 """
 
 
+def family():
+    """Three sizes, with distillation and a budget."""
+    base, *larger = [randomise(mlp(*size), seed) for seed, size in enumerate([(4, 1), (6, 2), (7, 2)], start=1)]
+    model = km.MotivatedModel(base, larger, extension="random")
+    loss = keras.losses.KLDivergence()
+    model.compile(
+        "adam",
+        crossentropy(),
+        motivation=km.Budget(0.9, km.LossStreak(1)),
+        motivated_batch="sandwich",
+        distillation=keras.distillation.LogitsDistillation(loss=loss),
+    )
+    model.fit(*vectors(), batch_size=4, verbose=0)
+    return model
+
+
 @pytest.mark.skipif(another_backend() is None, reason="only one backend is installed")
-def test_a_pair_saved_under_one_backend_goes_on_under_another(tmp_path):
+def test_saved_under_one_backend_it_goes_on_under_another(tmp_path):
     x, y = vectors()
-    model = trained(build=lambda w, h: mlp(w, h, norm=True))
-    model.save(tmp_path / "pair.keras")
+    models = {"pair": trained(build=lambda w, h: mlp(w, h, norm=True)), "family": family()}
+    for name, model in models.items():
+        model.save(tmp_path / f"{name}.keras")
     np.savez(tmp_path / "data.npz", x=x, y=y)
-    run(CONTINUE, *(tmp_path / n for n in ("pair.keras", "data.npz", "out.npz")), backend=another_backend())
-    history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
-    with np.load(tmp_path / "out.npz") as out:
-        np.testing.assert_allclose(out["loss"], history["loss"], rtol=1e-3)
-        np.testing.assert_array_equal(out["motivated"], history["motivated"])
-        for i, v in enumerate(model.motivated.weights):
-            np.testing.assert_allclose(out[f"w{i}"], numpy(v), rtol=1e-2, atol=1e-3, err_msg=v.path)
+    run(CONTINUE, tmp_path, backend=another_backend())
+    for name, model in models.items():
+        history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+        with np.load(tmp_path / f"{name}.npz") as out:
+            np.testing.assert_allclose(out["loss"], history["loss"], rtol=1e-3)
+            np.testing.assert_array_equal(out["motivated"], history["motivated"])
+            for i, v in enumerate(model.motivated.weights):
+                np.testing.assert_allclose(out[f"arr_{i}"], numpy(v), rtol=1e-2, atol=1e-3, err_msg=v.path)
 
 
 def test_cloning():
