@@ -15,7 +15,7 @@ import time
 
 import keras
 import numpy as np
-from helpers import crossentropy, numpy, pair_of, vectors
+from helpers import crossentropy, numpy, pair_of, randomise, vectors
 from keras import layers
 
 import keras_motivation as km
@@ -32,6 +32,16 @@ def net(width, hidden, seed):
         y = layers.Dropout(0.3, seed=seed, name=f"dropout{i}")(layers.Activation("relu")(y))
         x = layers.Add()([x, layers.Dense(width, name=f"hidden{i}")(y)])
     return keras.Model(inputs, layers.Dense(3, name="head")(x), name=f"net_{width}_{hidden}")
+
+
+def family(dropout_seed):
+    """A compiled family with the same weights each time. The kinds of some batches are drawn."""
+    sizes = [(4, 1), (6, 1), (6, 2), (8, 2)]
+    base, *larger = [randomise(net(*size, dropout_seed), seed) for seed, size in enumerate(sizes, start=1)]
+    model = km.MotivatedModel(base, larger, extension="random")
+    condition = km.Budget(1.5, km.Phases((0.6, Streak(1)), (1.0, 3)))
+    model.compile("adam", crossentropy(), metrics=["accuracy"], motivation=condition, motivated_batch="sandwich")
+    return model
 
 
 def pair(dropout_seed):
@@ -137,9 +147,10 @@ def start(saver, process):
     What only our callback restores is random in its runs only: the order of the data, and under PyTorch dropout without
     a seed. In the other runs, each process starts from a random seed of its own, which must not matter.
     """
-    everything = saver == "km.BackupAndRestore"
+    everything = saver in ("km.BackupAndRestore", "family")
     keras.utils.set_random_seed(0 if everything else process)
-    return pair(5 if keras.backend.backend() == "torch" and not everything else None), everything
+    make = family if saver == "family" else pair
+    return make(5 if keras.backend.backend() == "torch" and not everything else None), everything
 
 
 def train(folder, saver, process, kill):
@@ -154,7 +165,7 @@ def train(folder, saver, process, kill):
             model = keras.saving.load_model(path)
             initial_epoch = int(numpy(model.optimizer.iterations)) // BATCHES
     else:
-        library = km if saver == "km.BackupAndRestore" else keras.callbacks
+        library = keras.callbacks if saver == "keras.callbacks.BackupAndRestore" else km
         callbacks = [library.BackupAndRestore(str(folder / "backup"))]
     if kind == "batch":
         callbacks.append(KilledAtBatch(*arguments))
