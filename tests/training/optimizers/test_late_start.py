@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import Held, crossentropy, mlp, numpy, pair_of, vectors
+from helpers import Held, crossentropy, mlp, numpy, pair_of, some, vectors
 
 import keras_motivation as km
 
@@ -139,8 +139,7 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("sizes", [2, 3])
-@pytest.mark.parametrize("kind", ADAMS)
+@pytest.mark.parametrize(("kind", "sizes"), some((kind, sizes) for sizes in (2, 3) for kind in ADAMS))
 def test_against_a_reference_with_a_count_for_each_weight(kind, sizes):
     """The schedule follows the optimizer's count, and so does all that the base sees."""
     found, expected = race(ADAMS[kind](Rates()), lambda: Reference(kind), sizes=sizes)
