@@ -2,8 +2,9 @@
 
     KERAS_BACKEND=torch python benchmarks/bandit.py --seeds 0 1 2 3 4 --output benchmarks/results/language-bandit.jsonl
 
-The pair is that of `examples/language.py` at a smaller width. For each seed: both models alone, each bandit, and for
-each bandit the phases that `Budget` moves to exactly its cost. `--tables` prints the tables of a file of results.
+The pair is that of `examples/language.py` at a smaller width. For each seed: both models alone, each bandit, for each
+bandit the phases that `Budget` moves to exactly its cost, and random levels. `--tables` prints the tables of a file of
+results.
 """
 
 import argparse
@@ -221,10 +222,13 @@ def experiment(options):
     for seed in options.seeds:
         once("base")
         once("motivated")
+        if options.alone:
+            continue
         for name, bandit in bandits(seed).items():
             cost = once(name, bandit, step=bandit.step, span=bandit.span)
             for phases, condition in fixed(cost).items():
                 once(f"phases, {phases}", condition, cost_of=name)
+        once("random, spells of 30", GainPerFlop(spell=30, step=0.0, seed=seed))  # the bandit that learns nothing
 
 
 def compared(values, others):
@@ -282,12 +286,15 @@ def main():
     parser.add_argument("--batches", type=int, default=600)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.008, help="highest learning rate")
+    parser.add_argument("--alone", action="store_true", help="run only the two models alone, to find a rate")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="file of results; runs that it has are kept")
     parser.add_argument("--tables", action="store_true", help="run nothing, print the tables of the file")
     options = parser.parse_args()
     if not options.tables:
         experiment(options)
-    print(tables([json.loads(line) for line in options.output.read_text().splitlines()]))
+    lines = [json.loads(line) for line in options.output.read_text().splitlines()]
+    asked = ("batches", "width", "rate")
+    print(tables([line for line in lines if all(line["settings"][n] == getattr(options, n) for n in asked)]))
 
 
 if __name__ == "__main__":
