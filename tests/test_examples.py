@@ -51,7 +51,8 @@ def test_an_example_with_levels(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     arguments, results, names = LEVELS[WITH_LEVELS]
     monkeypatch.setattr(sys, "argv", ["example", *arguments, "--output", str(tmp_path)])
-    runpy.run_path(str(ROOT / "examples" / f"{WITH_LEVELS}.py"), run_name="__main__")
+    script = runpy.run_path(str(ROOT / "examples" / f"{WITH_LEVELS}.py"), run_name="__main__")
+    assert script["model"].extension == "silent"
     printed = capsys.readouterr().out
     assert re.search(r"^Cost: [01]\.\d\d of training the", printed, flags=re.MULTILINE)
     assert re.search(results, printed, flags=re.MULTILINE)
