@@ -2,7 +2,6 @@
 
 For your own data: replace `text` by yours and `ids` by what a tokenizer makes of it, and set `IDS`, `LENGTH`, `WIDTH`
 and `HEAD` to some ten thousand, 1024, 768 and 64.
-
 Validation loss in nats under PyTorch with one seed: base 1.600, motivated 1.565, in 129 s of one core, for 0.86 of the
 cost of training the motivated model alone.
 """
