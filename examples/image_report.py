@@ -1,6 +1,6 @@
 """Makes tables of image experiments from their JSON lines.
 
-    python examples/image_report.py benchmarks/results/*.jsonl --page docs/results.md
+    python examples/image_report.py benchmarks/results/{cifar10,digits}*.jsonl --page docs/results.md
 
 Each arm is compared with the standalone twin of the same seed, so that effects of the seed cancel out. The part of the
 page between the marks `<!-- tables -->` and `<!-- end of tables -->` is replaced. Without `--page`, the tables are
