@@ -70,7 +70,7 @@ def levels_of(model, **kwargs):
 
 def test_a_saved_seed_repeats_the_choice(bandit, tmp_path):
     model = compiled(bandit.GainPerFlop(spell=2, seed=3), motivated_batch=["alternate", "joint"])
-    assert model.motivation.costs == pytest.approx(model._level_costs(model._compiled_pair.levels))
+    assert model.motivation.costs == pytest.approx(model._level_costs(model._compiled_pair.kinds))
     first = levels_of(model, epochs=2)
     assert len(set(first)) > 1
     model.save(tmp_path / "pair.keras")
