@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "conditions": (),
     "nesting": ("_keras", "backend"),
     "training": ("_keras", "interface", "backend", "conditions", "nesting"),
-    "costs": ("_keras", "interface", "nesting", "training"),
+    "costs": ("_keras", "interface", "conditions", "nesting", "training"),
     "checkpoints": ("_keras", "interface", "backend", "nesting", "training"),
     "reports": ("interface", "conditions", "nesting"),
     "motivated_model": (
