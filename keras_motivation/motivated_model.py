@@ -255,7 +255,8 @@ class MotivatedModel(
 
         Warns:
             UserWarning: If the base, or both models, have no trainable weights; or if an optimizer that is not Keras's
-                own cannot be copied to test whether it acts on each entry of a weight independently.
+                own cannot be copied to test whether it acts on each entry of a weight independently; or if a
+                distillation loss takes logits and the models give probabilities.
         """
         condition = conditions.same_or_new(motivation, self.motivation)
         kinds = kinds_of(motivated_batch, len(self._nested))

@@ -1,5 +1,6 @@
 """Distillation inside a batch that trains several models: the smaller ones also learn from the largest."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,9 @@ def distillation_of(losses: Any, weights: Any, kinds: Kinds, pair: Any) -> Disti
         kinds: The kinds of batches.
         pair: The pair, which may have a `tf.distribute` strategy.
 
+    Warns:
+        UserWarning: If a loss takes logits and the models give probabilities.
+
     Raises:
         TypeError: If a loss is of another type.
         ValueError: If the weights do not fit, if no kind of batch trains several models, or if a loss cannot be used.
@@ -86,6 +90,14 @@ def distillation_of(losses: Any, weights: Any, kinds: Kinds, pair: Any) -> Disti
     replicas = getattr(getattr(pair, "distribute_strategy", None), "num_replicas_in_sync", 1)
     for loss in found:
         _check(loss, replicas)
+    applied = [layer.name for layer, _ in _keras.output_activations(pair._nested[0])]
+    if applied and any(isinstance(loss, keras.distillation.LogitsDistillation) for loss in found):
+        warnings.warn(
+            f"`LogitsDistillation` takes the models' outputs as logits, but their layers {applied} apply a softmax or "
+            "sigmoid. Build the models with linear outputs (in keras.applications `classifier_activation=None`) and a "
+            "loss with `from_logits=True`.",
+            stacklevel=3,
+        )
     return Distillation(found, tuple(map(float, given)))
 
 

@@ -202,6 +202,19 @@ def test_saved_and_loaded(tmp_path):
         np.testing.assert_allclose(numpy(ours), numpy(theirs), rtol=1e-5, atol=1e-7)
 
 
+def test_probabilities_are_no_logits():
+    def build(width):
+        return keras.Sequential(
+            [keras.Input((5,)), layers.Dense(width, "relu"), layers.Dense(3, "softmax", name="classes")]
+        )
+
+    model = km.MotivatedModel(build(4), build(6))
+    loss = "sparse_categorical_crossentropy"
+    with pytest.warns(UserWarning, match=r"takes the models' outputs as logits, but their layers \['classes'\]"):
+        model.compile("sgd", loss, motivated_batch="joint", distillation=logits())
+    model.compile("sgd", loss, motivated_batch="joint", distillation=keras.distillation.FeatureDistillation())
+
+
 class Vector(keras.distillation.DistillationLoss):
     def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
         return ops.mean(ops.square(teacher_outputs - student_outputs), axis=-1)
