@@ -2,7 +2,7 @@
 
 import math
 
-import helpers  # noqa: F401 - registers "helpers>Alternate"
+import helpers  # also registers "helpers>Alternate"
 import keras
 import numpy as np
 import pytest
@@ -163,3 +163,21 @@ def test_random_activation_refuses(probability):
 def test_a_condition_without_update_says_so():
     with pytest.raises(NotImplementedError, match="must implement `update"):
         km.MotivationCondition().observe(1.0)
+
+
+class Speaking(km.LossStreak):
+    def logs(self):
+        return {"streak": self.streak.value}
+
+
+def test_a_condition_can_add_to_the_logs():
+    model, seen = helpers.compiled(Speaking(k=1)), []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(int(logs["streak"])))
+    record = km.MotivationHistory()
+    helpers.fit(model, callbacks=[note, record])
+    falls = np.diff(record.losses) < 0
+    expected = [0]
+    for fell in falls:
+        expected.append((expected[-1] + 1) * int(fell))
+    assert seen == expected
+    assert max(seen) > 0
