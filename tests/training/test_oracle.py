@@ -16,7 +16,7 @@ OPTIMIZERS = {
 }
 
 
-def assert_equals_the_literal_procedure(build, x, y, optimizer, k, statistics):
+def assert_equals_the_literal_procedure(build, x, y, optimizer, k, statistics, atol=1e-6):
     """Trains two copies of the pair that `build` makes, one by the oracle, on batches of 4."""
     size = len(y) // 4
     batches = [(_rows(x, i), y[4 * i : 4 * i + 4]) for i in range(size)]
@@ -35,8 +35,8 @@ def assert_equals_the_literal_procedure(build, x, y, optimizer, k, statistics):
 
     assert record.motivated == flags
     np.testing.assert_allclose(record.losses, losses, rtol=1e-4)
-    assert_same_weights(model.base, oracle.base)
-    assert_same_weights(model.motivated, oracle.motivated)
+    assert_same_weights(model.base, oracle.base, atol=atol)
+    assert_same_weights(model.motivated, oracle.motivated, atol=atol)
 
 
 def _rows(x, i):
@@ -78,11 +78,14 @@ def bert(build):
     [(efficientnet, "shared"), (resnet, "shared"), (resnet, "private"), (vit, "shared"), (bert, "shared")],
 )
 def test_stock_families_equal_the_literal_procedure(family, statistics):
-    """Without dropout, whose random numbers the two copies would not share."""
+    """Without dropout, whose random numbers the two copies would not share.
+
+    In single precision, so that a mean near zero among others of 50 may differ in the fifth decimal.
+    """
     build = pytest.importorskip("test_keras_hub")
     x, y = tokens(count=72) if family is bert else pictures(16, count=72)
 
     def pair():
         return [randomise(model, seed) for seed, model in enumerate(family(build))]
 
-    assert_equals_the_literal_procedure(pair, x, y, "sgd", 1, statistics)
+    assert_equals_the_literal_procedure(pair, x, y, "sgd", 1, statistics, atol=1e-5)

@@ -21,7 +21,7 @@ def test_what_a_batch_does_not_train_stays_with_the_host(monkeypatch):
 
     class Hold(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            flags = (bool(self.model._jax_state["non_trainable_variables"][self.model._level_position()]),)
+            flags = (bool(self.model._jax_state["non_trainable_variables"][self.model._kind_position()]),)
             states.append((*flags, list(self.model._jax_state["trainable_variables"])))
 
     fit(model, callbacks=[Hold()])
