@@ -1,12 +1,15 @@
 """Operations on tensors and variables under TensorFlow."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from keras_motivation import _keras
+
+UNTRACED = 10  # calls of a repeated function before it is traced
 
 
 def holds_function(layer: Any) -> bool:
@@ -35,6 +38,25 @@ def writer(shared: list[tuple[Any, Any, Any]]) -> Callable[[], None]:
             motivated.assign(placement.place(base.value, motivated.value))
 
     return write
+
+
+def repeated(write: Callable[[], None], variables: list[Any]) -> Callable[[], None]:
+    """A function that writes variables and is called again and again, as one operation from some call on.
+
+    Each write is an operation of its own, which for many weights takes as long as a training step. To trace them takes
+    longer still, so the first calls are not traced.
+
+    Args:
+        write: The function.
+        variables: The variables that it writes.
+    """
+    replicated = any(isinstance(_keras.native_variable(v), tf.distribute.DistributedValues) for v in variables)
+    traced, calls = tf.function(write, autograph=False), itertools.count()
+
+    def run() -> None:
+        (write if replicated or not tf.executing_eagerly() or next(calls) < UNTRACED else traced)()
+
+    return run
 
 
 def placed(inner: Any, outer: Any, slices: tuple[slice, ...]) -> Any:

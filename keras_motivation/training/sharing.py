@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_motivation.backend import writer
+from keras_motivation.backend import repeated, writer
 from keras_motivation.nesting.entry import Entry
 from keras_motivation.nesting.placement import Placement, positions
 
@@ -26,6 +26,7 @@ class Sharing:
 
     Attributes:
         pieces: For each model, the shared parts of its weights; none for the smallest.
+        copy_to_all: Writes the current shared weights into the variables of all models.
     """
 
     def __init__(self, maps: list[Any]) -> None:
@@ -42,6 +43,8 @@ class Sharing:
             )
             self._partners |= {id(e.motivated): (e.base, placement) for e, placement in self.pieces[-1]}
         self._copies = [self._writers(size) for size in range(len(self.models))]
+        written = [v for size in range(len(self.models)) for v in self.shared_by(size)]
+        self.copy_to_all = repeated(self._copy_to_all, written)
 
     def partner(self, variable: Any) -> tuple[Any, Placement] | None:
         """The variable that stores the shared part of a weight, and where; `None` if the weight is not shared."""
@@ -98,7 +101,7 @@ class Sharing:
         for write in self._copies[size]:
             write()
 
-    def copy_to_all(self) -> None:
+    def _copy_to_all(self) -> None:
         """Writes the current shared weights into the variables of all models."""
         for size in range(len(self.models)):
             self.copy(size)

@@ -311,3 +311,15 @@ def test_restored_best_weights_are_seen_at_the_end_of_training():
     for v, value in zip(base.weights, look_at_base.seen[0]):
         if v.trainable:
             np.testing.assert_array_equal(outer[v.path][tuple(slice(0, n) for n in v.shape)], value)
+
+
+def test_as_often_as_one_looks():
+    """Under TensorFlow, the copy is compiled after some calls."""
+    model = km.MotivatedModel(mlp(4), [mlp(6, 2), mlp(8, 2)], extension="random")
+    own = [np.array(numpy(larger.get_layer("hidden1").kernel)) for larger in model.models[1:]]  # the base has none
+    for i in range(25):
+        model.base.set_weights([np.full_like(value, i) for value in values(model.base)])
+        for larger in model.models[1:]:
+            assert_in_step(model.base, larger)
+    for larger, kernel in zip(model.models[1:], own):
+        np.testing.assert_array_equal(numpy(larger.get_layer("hidden1").kernel), kernel)
