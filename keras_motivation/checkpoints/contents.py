@@ -13,10 +13,7 @@ from keras_motivation.interface import Pair
 def contents(pair: Pair) -> list[Any]:
     """All variables that a file of the pair has."""
     parts = [*pair._nested, pair.trained_examples, pair.update_window]
-    parts += [
-        pair._compiled_pair.decider,
-        *([pair.optimizer] if pair.compiled else []),
-    ]
+    parts += [pair._compiled_pair.decider, *([pair.optimizer] if pair.compiled else [])]
     return [variable for part in parts if part is not None for variable in part.variables]
 
 

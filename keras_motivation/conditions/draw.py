@@ -1,6 +1,5 @@
 """Draws the kind of the next batch, where a level has several."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -42,13 +41,8 @@ class KindDraw(MotivationCondition):
     def inner_conditions(self) -> list[MotivationCondition]:
         return [self.condition]
 
-    def bind(
-        self,
-        highest: int,
-        costs: Callable[..., tuple[float, ...]] | None = None,
-        spent: Callable[..., tuple[Any, Any]] | None = None,
-    ) -> None:
-        self.condition.bind(highest, costs, spent)
+    def bind(self, highest: int, *args: Any) -> None:
+        self.condition.bind(highest, *args)
         self.highest = sum(self.counts) - 1
         self._follow()
 

@@ -48,8 +48,8 @@ class Accounting(Pair):
         cost = training_cost(self._forward_costs(input_shape), kinds, examples.result(), examples.trained())
         if not isinstance(self.motivation, Budget):
             return cost
-        promised, spent = (float(ops.convert_to_numpy(value)) for value in self.motivation.logs().values())
-        return dataclasses.replace(cost, promised=promised, spent=spent)
+        logs = {name: float(ops.convert_to_numpy(value)) for name, value in self.motivation.logs().items()}
+        return dataclasses.replace(cost, promised=logs["budget"], spent=logs["spent"])
 
     def _level_costs(self, kinds: Kinds, input_shape: Any = None) -> tuple[float, ...]:
         """The cost of a batch at each level, in units of a batch of the largest model alone."""

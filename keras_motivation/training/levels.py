@@ -33,11 +33,6 @@ class Kinds:
         """The number of kinds at each level."""
         return tuple(self.levels.count(level) for level in range(self.highest + 1))
 
-    @property
-    def drawn(self) -> bool:
-        """Whether a level has several kinds."""
-        return max(self.counts) > 1
-
     def of(self, level: int) -> tuple[Terms, ...]:
         """The terms of the kinds at a level."""
         return tuple(terms for terms, own in zip(self.terms, self.levels) if own == level)

@@ -10,8 +10,6 @@ from test_levels import FOUR, models, nested
 import keras_motivation as km
 from keras_motivation.training.levels import kinds_of
 
-FIVE = [*FOUR, (8, 3)]
-
 
 class Kinds(keras.callbacks.Callback):
     """Notes the models that each batch trains."""

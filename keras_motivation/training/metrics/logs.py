@@ -35,6 +35,7 @@ class ConditionLogs(keras.metrics.Metric):
 
     def __init__(self, condition: Any) -> None:
         super().__init__(name="condition_logs")
+        self.names = tuple(condition.logs())
         self._condition = types.SimpleNamespace(itself=condition)  # its variables are not this metric's
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
@@ -82,7 +83,9 @@ class Logs(Pair):
         return {} if self._compiled_pair.condition_logs is None else self._compiled_pair.condition_logs.result()
 
     def _training_only(self) -> set[str]:
-        return {*COSTS, *(share.name for share in self._compiled_pair.shares), *self.motivation_logs()}
+        logs = self._compiled_pair.condition_logs
+        names = () if logs is None else logs.names
+        return {*COSTS, *(share.name for share in self._compiled_pair.shares), *names}
 
     def _names_of_other_layers(self, size: int) -> set[str]:
         """Log entries of metrics that only layers of other nested models have."""
