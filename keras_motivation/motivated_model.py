@@ -20,21 +20,24 @@ from keras_motivation.nesting.weights_map import WeightsMap
 from keras_motivation.reports import summaries
 from keras_motivation.training.base_view import BaseView
 from keras_motivation.training.checks.arguments import check_choice, check_distribution
-from keras_motivation.training.checks.hooks import check_hooks
+from keras_motivation.training.checks.hooks import check_hooks, takes_boxes
 from keras_motivation.training.checks.lost_writes import LostWrites
 from keras_motivation.training.checks.missing_loss import is_given
 from keras_motivation.training.checks.optimizer import check_optimizer
 from keras_motivation.training.checks.pair import maps_of, nested_models
 from keras_motivation.training.checks.variables import check_frozen_alike, check_trained, warn_of_nothing_to_train
+from keras_motivation.training.compile_models import DEFAULT, LEFT_OUT, compile_models, named, own_compile
 from keras_motivation.training.distillation import distillation_of
 from keras_motivation.training.forward import Forward
 from keras_motivation.training.guards import Guards
 from keras_motivation.training.levels import kinds_of
 from keras_motivation.training.metrics.logs import ConditionLogs, Logs, shares
+from keras_motivation.training.objective import Objective, own_objectives
 from keras_motivation.training.optimizers.extension import bind_extension
 from keras_motivation.training.optimizers.parts import inner
 from keras_motivation.training.optimizers.updates import UpdateWindow
 from keras_motivation.training.pair_state import CompiledPair, RunState
+from keras_motivation.training.preprocessing import Preprocessing, check_preprocessors
 from keras_motivation.training.sharing import Sharing
 from keras_motivation.training.start import start
 from keras_motivation.training.state import State
@@ -45,7 +48,20 @@ from keras_motivation.training.upkeep import kept_up
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class MotivatedModel(
-    Guards, State, BackendStep, Forward, Step, Logs, Accounting, Configuration, Saving, Loading, BaseView, KerasModel
+    Guards,
+    State,
+    BackendStep,
+    Forward,
+    Step,
+    Logs,
+    Objective,
+    Accounting,
+    Configuration,
+    Saving,
+    Loading,
+    BaseView,
+    Preprocessing,
+    KerasModel,
 ):
     """Trains a base model and, while training goes well, the larger motivated model that contains it.
 
@@ -80,12 +96,12 @@ class MotivatedModel(
 
     Raises:
         ValueError: If a model is not built, if the two differ in inputs or outputs, if the weights do not map, if this
-            cannot be proven (see `WeightsMap.infer`), or if a model has its own `train_step`, `test_step` or
-            `compute_loss`, which the pair would not call.
+            cannot be proven (see `WeightsMap.infer`), if a model has its own `train_step` or `test_step`, which the
+            pair would not call, or if tasks of KerasHub have different preprocessors.
         TypeError: If an argument is of another type.
 
     Warns:
-        UserWarning: If a model overrides other hooks that the pair does not call, such as `predict_step`.
+        UserWarning: If a model overrides other hooks that the pair does not call, such as `fit`.
 
     Source: paper, section 3.1 (the procedure) and 3.3 (the weights map).
 
@@ -121,6 +137,7 @@ class MotivatedModel(
         check_choice("statistics", statistics, ("private", "shared"))
         nested = nested_models(base, motivated)
         check_hooks(nested, type(self), MotivatedModel)
+        check_preprocessors(nested)
         variables = [list(model.variables) for model in nested]
         maps = maps_of(nested, weights_map, x)
         super().__init__(name=name, **{"dtype": base.dtype_policy, **kwargs})
@@ -130,6 +147,8 @@ class MotivatedModel(
         self._sharing = Sharing(maps if statistics == "shared" else [m.without_buffers() for m in maps])
         self._takes_training = [_keras.takes_training(model) for model in self._nested]
         self._running = RunState(variables, [_keras.layer_metrics(model) for model in self._nested])
+        self._running.own_objectives = own_objectives(nested)
+        self._running.takes_boxes = takes_boxes(base)
         self._compiled_pair = CompiledPair()
         self.trained_examples = TrainedExamples(len(nested), name="trained_examples")
         self.update_window = UpdateWindow(len(nested), name="update_window")
@@ -202,7 +221,7 @@ class MotivatedModel(
 
     def compile(
         self,
-        optimizer: Any = "rmsprop",
+        optimizer: Any = LEFT_OUT,
         loss: Any = None,
         *args: Any,
         motivation: Any = "loss_streak",
@@ -218,9 +237,10 @@ class MotivatedModel(
         Args:
             optimizer: As in Keras. If a weight is widened, the optimizer must act on each entry independently. SGD,
                 Adam, AdamW, RMSprop and Lion do; Adafactor, Lamb and Muon do not. If the models differ only in depth,
-                any optimizer works. `ExtensionOptimizerMap` gives the extension its own optimizer.
-            loss: As in Keras. `None` for models whose layers add their losses (`add_loss`), or if a subclass of
-                `MotivatedModel` overrides `compute_loss`.
+                any optimizer works. `ExtensionOptimizerMap` gives the extension its own optimizer. "auto" is Keras's
+                default, or that of the models' own `compile`.
+            loss: As in Keras. `None` for models that know their loss: by their own `compile` or `compute_loss`, or by
+                layers that add losses (`add_loss`).
             *args: As in Keras: `loss_weights`, `metrics`, and so on.
             motivation: The motivation condition: an instance, a name ("loss_streak", "always", "never", or the
                 registered name of your own class), or a config. If you compile again with the same instance, or with a
@@ -242,7 +262,9 @@ class MotivatedModel(
                 wait for the device; or "host", which calls one of two steps. TensorFlow has only "graph", PyTorch only
                 "host". JAX has both; there, "auto" is "host". This affects only speed, so it is not saved with the
                 model.
-            **kwargs: As in Keras.
+            **kwargs: As in Keras. If the models have a `compile` of their own, as tasks of KerasHub have: what that
+                takes, such as `box_loss`. What you leave out is as in the models' own `compile`: their loss, their
+                metrics. They are compiled, too, but keep the optimizer that they have.
 
         Raises:
             ValueError: If the condition's name, `motivated_batch` or `dispatch` is unknown; if a distillation loss
@@ -263,7 +285,11 @@ class MotivatedModel(
         distilled = distillation_of(distillation, distillation_weights, kinds, self)
         check_choice("dispatch", dispatch, ("auto", *DISPATCHES))
         check_distribution()
-        optimizer = keras.optimizers.get(optimizer)
+        results = arguments = None
+        if own_compile(self._nested):
+            arguments = named(loss, args, kwargs)
+            optimizer, results = compile_models(self._nested, optimizer, arguments)
+        optimizer = keras.optimizers.get(DEFAULT if optimizer == LEFT_OUT else optimizer)
         bind_extension(optimizer, [v for model in self._nested[1:] for v in model.variables])
         check_optimizer(optimizer, self.weights_maps)
         self.check_variables()
@@ -274,7 +300,10 @@ class MotivatedModel(
         (draw or condition).bind(kinds.highest, functools.partial(self._level_costs, kinds), self._spent)
         if inner(optimizer) is not inner(getattr(self, "optimizer", None)):
             self.update_window.forget()  # an unfinished window has gradients of the former optimizer
-        super().compile(optimizer, loss, *args, **kwargs)
+        if results is None:
+            super().compile(optimizer, loss, *args, **kwargs)
+        else:
+            super().compile(optimizer, **results)
         self._compiled_pair = CompiledPair(
             motivation=condition,
             shares=shares(kinds.highest + 1),
@@ -286,7 +315,9 @@ class MotivatedModel(
             draw=draw,
             distillation=distilled,
             dispatch=dispatch,
-            has_loss=is_given(self),
+            own_metrics=self.find_own_metrics(),
+            arguments=arguments,
+            has_loss=is_given(self, MotivatedModel),
         )
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:

@@ -90,11 +90,13 @@ class Race:
     def fit(self, model: keras.Model, callbacks: Any = (), **kwargs: Any) -> dict[str, list[float]]:
         """Keras's own `fit`: that of KerasHub's tasks runs a preprocessor, of which these have none."""
         x, y, weights, loss = self.data
-        # KerasHub's tasks have losses and metrics of their own unless told otherwise.
-        metrics = {"metrics": [], "weighted_metrics": ["mae" if loss == "mse" else "accuracy"]}
-        if isinstance(loss, (dict, list, tuple)) or loss == "auto":
-            metrics = {"metrics": None, "weighted_metrics": None}
-        model.compile(**{"optimizer": optimizer(), "loss": loss, **metrics, "jit_compile": False, **kwargs})
+        if loss == "auto":  # the model knows its loss and its metrics
+            objective = dict(getattr(self.case, "compiled", {}))
+        else:  # KerasHub's tasks have metrics of their own unless told otherwise
+            objective = {"loss": loss, "metrics": [], "weighted_metrics": ["mae" if loss == "mse" else "accuracy"]}
+            if isinstance(loss, (dict, list, tuple)):
+                objective |= {"metrics": None, "weighted_metrics": None}
+        model.compile(**{"optimizer": optimizer(), **objective, "jit_compile": False, **kwargs})
         keras.utils.set_random_seed(2)  # Keras's dropout draws from the backend's own generator under PyTorch
         return keras.Model.fit(
             model,

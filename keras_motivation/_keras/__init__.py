@@ -42,6 +42,8 @@ from keras_motivation._keras.metrics import (
 )
 from keras_motivation._keras.models import (
     asks_to_overwrite,
+    compile_arguments,
+    compiled_as,
     forget_initial_epoch,
     is_remote,
     takes_training,
@@ -73,6 +75,8 @@ __all__ = [
     "auto_name",
     "buffers",
     "called_as",
+    "compile_arguments",
+    "compiled_as",
     "compute_loss",
     "computing_plainly",
     "copy_mask",

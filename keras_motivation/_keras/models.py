@@ -1,12 +1,43 @@
-"""Keras's models: how they are called, trained and written to files."""
+"""Keras's models: how they are called, compiled, trained and written to files."""
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from typing import Any
+
+# What `compile` makes, and what Keras's `compute_loss`, `compute_metrics` and `metrics` read.
+COMPILED = ("_compile_loss", "_compile_metrics", "_loss_tracker", "compiled", "optimizer")
 
 
 def takes_training(model: Any) -> bool:
     """Whether the model's `call` has an argument `training`. Keras passes it only to such models."""
     return "training" in inspect.signature(model.call).parameters
+
+
+@contextlib.contextmanager
+def compiled_as(model: Any, other: Any) -> Iterator[None]:
+    """A context in which a model has the loss, the metrics and the optimizer with which another one was compiled.
+
+    `compile` would make new ones. They are set past `__setattr__`, by which a model would track them as its own.
+    """
+    attributes = vars(model)
+    before = {name: attributes[name] for name in COMPILED if name in attributes}
+    attributes.update({name: getattr(other, name) for name in COMPILED})
+    try:
+        yield
+    finally:
+        for name in COMPILED:
+            del attributes[name]
+        attributes.update(before)
+
+
+def compile_arguments(model: Any) -> dict[str, Any]:
+    """The arguments of `keras.Model.compile` with which a model was compiled, perhaps by a `compile` of its own.
+
+    The public `get_compile_config` gives them serialized, which not every loss and metric can be.
+    """
+    config = getattr(model, "_compile_config", None)
+    return {} if config is None else dict(config.config)
 
 
 def forget_initial_epoch(model: Any) -> None:

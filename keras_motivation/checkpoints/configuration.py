@@ -9,6 +9,7 @@ from keras_motivation.checkpoints.saving import NOT_HDF5
 from keras_motivation.interface import Pair
 from keras_motivation.nesting.weights_map import WeightsMap
 from keras_motivation.training.checks.arguments import check_choice
+from keras_motivation.training.checks.hooks import pipeline_of
 
 
 class Configuration(Pair):
@@ -39,6 +40,9 @@ class Configuration(Pair):
             keras.saving.deserialize_keras_object(model, custom_objects=custom_objects)
             for model in (config.pop("base", None), *models)
         )
+        for model in larger:  # one is enough, and vocabularies, which would be compared, are loaded later
+            if pipeline_of(model) is not None:
+                model.preprocessor = base.preprocessor
         found = [WeightsMap.from_config(*each) for each in zip(maps, [base, *larger], larger)]
         extension = config.pop("extension", "random")
         check_choice("extension", extension, ("silent", "random"))
@@ -50,6 +54,11 @@ class Configuration(Pair):
         """As in Keras, with the motivation."""
         config = super().get_compile_config()
         if config:
+            arguments = self._compiled_pair.arguments
+            if arguments is not None:  # the models' own `compile` takes these, not Keras's
+                config = {"optimizer": config["optimizer"]} | {
+                    name: keras.saving.serialize_keras_object(value) for name, value in arguments.items()
+                }
             config["optimizer"] = _keras.portable_config(config["optimizer"])
             config["motivation"] = keras.saving.serialize_keras_object(self.motivation)
             config["motivated_batch"] = self._compiled_pair.motivated_batch

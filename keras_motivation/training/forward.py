@@ -23,7 +23,9 @@ class Forward(Pair):
             the logs and the metrics. (The loss without distillation.)
         """
         results: list[Any] = []
-        for size, weight in self._compiled_pair.kinds.terms[kind]:
+        terms = self._compiled_pair.kinds.terms[kind]
+        self.exchange_metrics(terms[0][0])
+        for size, weight in terms:
             # Keras tracks the losses of single outputs when it computes them. The logs show those of the first model.
             kept = [(v, ops.copy(v.value)) for v in _keras.output_loss_variables(self)] if results else []
             results.append((weight, *self._forward_and_loss(size, x, y, sample_weight, training=True)))
@@ -37,44 +39,61 @@ class Forward(Pair):
         weighted = [loss if weight == 1.0 else weight * loss for (weight, *_), loss in zip(results, own)]
         return sum(weighted[1:], start=weighted[0]), *results[0][1:]
 
+    def unpacked(self, data: Any) -> tuple[Any, Any, Any]:
+        """The inputs, targets and sample weights of a batch. KerasCV's detectors take dictionaries of all that."""
+        if self._running.takes_boxes and isinstance(data, dict):
+            data = data["images"], data["bounding_boxes"]
+        return keras.utils.unpack_x_y_sample_weight(data)
+
     def _forward_and_loss(self, size: int, x: Any, y: Any, sample_weight: Any, training: bool) -> tuple[Any, Any]:
-        y_pred, self._running.losses = self._forward(size, x, training)
+        def run() -> tuple[Any, list[Any], Any]:
+            model = self._nested[size]
+            y_pred = model(x, **({"training": training} if self._takes_training[size] else {}))
+            losses = model.losses  # and a loss of the model's own is computed here, because it may call layers
+            return y_pred, losses, loss(y_pred, losses) if self._running.own_objectives else None
+
+        def loss(y_pred: Any, losses: list[Any]) -> Any:
+            needed = training and not self._compiled_pair.has_loss
+            if needed and not check_penalties(self, size, losses, x):
+                return nothing(y_pred)
+            self._running.losses = losses
+            try:
+                with self.running_as(size):
+                    return _keras.compute_loss(self, x, y, y_pred, sample_weight, training)
+            finally:
+                self._running.losses = None
+
+        y_pred, losses, own_loss = self._on_current_weights(size, run, training)
         if training and size not in self._running.ran:  # the first run may build layers
             self.check_variables()
             self._running.ran.add(size)
-        try:
-            needed = training and not self._compiled_pair.has_loss
-            if needed and not check_penalties(self, size, self._running.losses, x):
-                return nothing(y_pred), y_pred
-            return _keras.compute_loss(self, x, y, y_pred, sample_weight, training), y_pred
-        finally:
-            self._running.losses = None
+        return loss(y_pred, losses) if own_loss is None else own_loss, y_pred
 
-    def _forward_assembled(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
-        """Runs one nested model on tensors of its current weights, and stores what it changes (statistics, seeds).
+    def _on_assembled_weights(self, size: int, run: Callable[[], Any]) -> Any:
+        """Calls a function while a nested model has tensors of its current weights, and stores what it changes.
+
+        This is what the model's layers change (statistics, seeds, metrics) and what its own objective changes.
 
         Returns:
-            Its predictions, and the penalties that its layers add.
+            What the function returns.
         """
-        model, sharing = self._nested[size], self._sharing
-        kwargs = {"training": training} if self._takes_training[size] else {}
         if size == 0:
-            y_pred = model(x, **kwargs)
-            return y_pred, model.losses
-        variables = [*model.variables, *_keras.outside_state(self._running.layer_metrics[size])]
+            return run()
+        model, sharing = self._nested[size], self._sharing
+        metrics = [*self._running.layer_metrics[size], *self.objective_metrics(size)]
+        variables = [*model.variables, *_keras.outside_state(metrics)]
         assembled = [
             (v, v.value if sharing.partner(v) is None else sharing.value(v, self.tensor_of)) for v in variables
         ]
         with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
             before = {id(v): scope.get_current_value(v) for v in variables}
-            y_pred = self.call_assembled(size, x, kwargs)
-            losses = model.losses
+            results = self.call_assembled(size, run)
         written = [v for v in variables if scope.get_current_value(v) is not before[id(v)]]
         self.check_written([v for v in written if v.trainable])
         for variable in written:
             if not variable.trainable:
                 sharing.store(variable, scope.get_current_value(variable))
-        return y_pred, losses
+        return results
 
     def _for_each_kind(self, function: Callable[..., Any]) -> list[Callable[..., Any]]:
         """A function for each kind of batch, with the number of the kind as its first argument."""
@@ -84,9 +103,9 @@ class Forward(Pair):
         """The current value of a variable."""
         return variable.value
 
-    def call_assembled(self, size: int, x: Any, kwargs: dict[str, Any]) -> Any:
-        """Calls a nested model with tensors in the place of its variables."""
-        return self._nested[size](x, **kwargs)
+    def call_assembled(self, size: int, run: Callable[[], Any]) -> Any:
+        """Calls a function that runs a nested model with tensors in the place of its variables."""
+        return run()
 
     def check_written(self, trained: list[Any]) -> None:
         """Called with the trained variables that a forward pass has written. JAX ignores such writes, as in Keras."""

@@ -48,7 +48,10 @@ class Step(Pair):
         for i, share in enumerate(shares):
             of_this_kind = level > 0 if i == 0 else level == i
             share.update_state(ops.zeros_like(loss) + float(of_this_kind), ops.ones_like(loss))
-        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        first = self._compiled_pair.kinds.terms[kind][0][0]
+        with self.running_as(first):
+            logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        self.exchange_metrics(first, back=True)
         return {**logs, **{share.name: share.result() for share in shares}, **self.motivation_logs()}
 
     def on_global_batch(self, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:
@@ -72,7 +75,7 @@ class Step(Pair):
     def _evaluate_nested(self, size: int, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         loss, y_pred = self._forward_and_loss(size, x, y, sample_weight, training=False)
         _keras.loss_tracker(self).update_state(self.unscaled(loss), sample_weight=_batch_size(x))
-        with self._evaluating(size):
+        with self._evaluating(size), self.running_as(size):
             logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return self.evaluated(logs, size)
 

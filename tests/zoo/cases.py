@@ -17,8 +17,9 @@ class Case:
     """A pair of a stock family: `build(*sizes[0])` inside `build(*sizes[1])`.
 
     `target` is "labels" (sparse cross-entropy of the last axis), "values" (mean squared error of all outputs), or a
-    function of (model, count) that returns (targets, loss). `inputs` overrides inputs by name with a function of
-    (random generator, count). `batch` says that the check cannot make inputs up, and is given a batch.
+    function of (model, count) that returns (targets, loss), perhaps with weights between them. The loss "auto" leaves
+    it to the model's own `compile`, which gets the arguments `compiled`. `inputs` overrides inputs by name with a
+    function of (random generator, count). `batch` says that the check cannot make inputs up, and is given a batch.
     """
 
     library: str
@@ -30,6 +31,7 @@ class Case:
     target: Any = "values"
     inputs: Mapping[str, Callable[[np.random.Generator, int], np.ndarray]] = dataclasses.field(default_factory=dict)
     batch: bool = False
+    compiled: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -41,8 +43,8 @@ class Case:
         x = made_up(model.input, count, rng, self.inputs)
         y_pred = keras.tree.map_structure(lambda t: (count, *t.shape[1:]), model(keras.tree.map_structure(first, x)))
         if callable(self.target):
-            y, loss = self.target(model, count)
-            return x, y, None, loss
+            y, *weights, loss = self.target(model, count)
+            return x, y, *(weights or [None]), loss
         if self.target == "labels":
             shape = y_pred
             y = rng.integers(0, shape[-1], shape[:-1])

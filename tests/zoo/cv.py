@@ -1,8 +1,9 @@
 """KerasCV's families, by their plain classes: its alias constructors fetch their sizes from the network."""
 
 import keras_cv
+import numpy as np
 
-from zoo.cases import CLASSES, family
+from zoo.cases import CLASSES, Case, family
 
 cv = keras_cv.models
 COMMON = {"include_rescaling": True, "input_shape": (16, 16, 3)}
@@ -150,4 +151,57 @@ def cases():
     return found
 
 
-CASES = cases()
+def yolo_detector(depth, width):
+    return cv.YOLOV8Detector(
+        num_classes=CLASSES, bounding_box_format="xyxy", backbone=deep_yolo(depth, width), fpn_depth=1
+    )
+
+
+def deep_yolo(depth, width):
+    return cv.YOLOV8Backbone(
+        stackwise_channels=[8, 16, 16, width],
+        stackwise_depth=[1, 1, 1, depth],
+        include_rescaling=True,
+        input_shape=(64, 64, 3),
+    )
+
+
+def retinanet(blocks, width):
+    backbone = cv.ResNetV2Backbone(
+        stackwise_filters=[64, 64, 64, width],
+        stackwise_blocks=[2, 2, 2, blocks],
+        stackwise_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        include_rescaling=True,
+        input_shape=(64, 64, 3),
+    )
+    return cv.RetinaNet(backbone, CLASSES, bounding_box_format="xyxy")
+
+
+def boxes(model, count):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 30, (count, 2, 2))
+    found = np.concatenate([corners, corners + rng.uniform(10, 30, (count, 2, 2))], axis=-1)
+    return {"boxes": found.astype("float32"), "classes": rng.integers(0, CLASSES, (count, 2)).astype("float32")}, "auto"
+
+
+class Images(Case):
+    """Its users pass the images, though its graph takes a dictionary."""
+
+    def data(self, model, count):
+        x, *rest = super().data(model, count)
+        return x["images"], *rest
+
+
+def detectors():
+    grown = {"depth": ((1, 16), (2, 16)), "width": ((1, 16), (1, 32))}
+    losses = {"classification_loss": "binary_crossentropy", "box_loss": "ciou"}
+    found = family("KerasCV", "YOLOV8", None, grown, {"Detector": yolo_detector}, target=boxes, compiled=losses)
+    losses = {"classification_loss": "focal", "box_loss": "smoothl1"}
+    found.append(
+        Images("KerasCV", "RetinaNet", "detector", "depth", retinanet, ((2, 64), (3, 64)), boxes, compiled=losses)
+    )
+    return found
+
+
+CASES = cases() + detectors()

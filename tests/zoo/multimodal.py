@@ -161,7 +161,7 @@ def ones(*shape):
 CASES = [
     *hub_family("CLIP", two_towers("CLIP", projection_dim=8)),
     *hub_family("MetaCLIP2", two_towers("MetaCLIP2", projection_dim=8)),
-    *hub_family("SigLIP", two_towers("SigLIP"), target=own_loss),
+    *hub_family("SigLIP", two_towers("SigLIP"), target=own_loss, batch=True),
     *hub_family("Whisper", whisper, inputs={"encoder_features": floats(16, 8)}),
     *hub_family(
         "Moonshine",

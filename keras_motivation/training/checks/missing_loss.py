@@ -6,14 +6,20 @@ import keras
 
 from keras_motivation.conditions import Always, Never
 from keras_motivation.interface import Pair
+from keras_motivation.training.checks.hooks import overridden
 
 
-def is_given(pair: Pair) -> bool:
+def is_given(pair: Pair, stock: type) -> bool:
     """Whether there is a loss besides those that layers add: one passed to `compile`, or an overridden `compute_loss`.
 
     If each of several outputs has the loss None, there is none.
+
+    Args:
+        pair: The pair.
+        stock: `MotivatedModel`, which is the pair's class or its parent.
     """
-    own = type(pair).compute_loss is not keras.Model.compute_loss or "compute_loss" in vars(pair)
+    own = type(pair).compute_loss is not stock.compute_loss or "compute_loss" in vars(pair)  # type: ignore[attr-defined]
+    own = own or all("compute_loss" in overridden(model) for model in pair._nested)
     return own or any(loss is not None for loss in keras.tree.flatten(pair.loss))
 
 
@@ -58,12 +64,9 @@ def _adds_penalties(model: keras.Model, x: Any, takes_training: bool) -> bool:
 
 def _message(pair: Pair, size: int) -> str:
     models = pair._nested
-    compiled = [model.loss for model in models if getattr(model, "loss", None) is not None]
     role = "a motivated model" if size else "the base"
     return (
         f"Argument `loss` of the pair's `compile` must be given: '{models[size].name}', {role}, has no loss to train "
-        "on, and its layers add none by `add_loss`. A default loss that a model's own `compile` sets, as KerasHub's "
-        "tasks do, is not used: pass that loss. "
+        "on, and its layers add none by `add_loss`. (A loss with which you compiled that model itself is not used.) "
         f"Received: loss={pair.loss!r}"
-        + (f"; '{models[0].name}' by itself was compiled with loss={compiled[0]!r}" if compiled else "")
     )

@@ -56,7 +56,7 @@ class Logs(Pair):
         the order of a stock model. Only dictionaries have the share of motivated batches and the motivated model's
         values.
         """
-        stock = [*_keras.own_loss_and_metrics(self), *self._running.layer_metrics[0]]
+        stock = self.metrics_of_base()
         theirs = self._names_of_other_layers(0)
         known = {*logs, *theirs}
         left_out = {
@@ -74,6 +74,9 @@ class Logs(Pair):
 
         In an evaluation of the motivated model, it is the motivated model's.
         """
+        if self._running.own_objectives:
+            with self.lent() as model:
+                return model.get_metrics_result() | _results(self.additions())
         results = super().get_metrics_result()
         own = _results(self._running.layer_metrics[self._running.evaluated])
         return results | {name: value for name, value in own.items() if name in results}

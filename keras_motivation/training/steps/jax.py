@@ -38,11 +38,11 @@ class BackendStep(JaxState):
         """Evaluates all models on one batch."""
         lists = (self.trainable_variables, self.non_trainable_variables, self.metrics_variables)
         with _scope(lists, state) as scope:
-            logs = self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
+            logs = self.evaluate_batch(*self.unpacked(data))
         return logs, (state[0], *_values(scope, lists[1:]))  # trained weights are not changed, as in Keras
 
-    def _forward(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
-        return self._forward_assembled(size, x, training)  # the state consists of tensors in any case
+    def _on_current_weights(self, size: int, run: Callable[[], Any], training: bool) -> Any:
+        return self._on_assembled_weights(size, run)  # the state consists of tensors in any case
 
     def make_train_function(self, force: bool = False) -> None:
         """As in Keras, with one compiled function for each kind of batch."""
@@ -94,7 +94,7 @@ class BackendStep(JaxState):
         return next(i for i, v in enumerate(self.non_trainable_variables) if v is kind)
 
     def _train_batch(self, kind: int, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self.unpacked(data)
         trainables, others, slots, metrics = state
         lists = (
             self.trainable_variables,

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from keras_motivation.training.optimizers.updates import batches_applied
@@ -48,7 +47,7 @@ class BackendStep(Replicas):
 
     @tf.autograph.experimental.do_not_convert
     def _train_batch(self, kind: int, data: Any) -> dict[str, Any]:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self.unpacked(data)
         trained = self.trained_variables(kind)
         variables = [v for own in trained for v in own]
         with tf.GradientTape() as tape:
@@ -63,20 +62,16 @@ class BackendStep(Replicas):
         logs = self.log_batch(kind, loss, x, y, y_pred, sample_weight)
         return tf.nest.map_structure(tf.convert_to_tensor, logs)
 
-    def _forward(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
-        """Runs one nested model on the current weights.
-
-        Returns:
-            Its predictions and its penalties.
-        """
+    def _on_current_weights(self, size: int, run: Callable[[], Any], training: bool) -> Any:
+        """Calls a function that runs one nested model, while this has the current weights, and returns its result."""
         if size == 0 or tf.distribute.has_strategy():  # a replica may not write trained variables
-            return self._forward_assembled(size, x, training)
-        model, shared = self._nested[size], self._sharing.shared_by(size)
+            return self._on_assembled_weights(size, run)
+        shared = self._sharing.shared_by(size)
         self._sharing.copy(size)
         before = [users(variable) for variable in shared]
-        y_pred = model(x, **({"training": training} if self._takes_training[size] else {}))
+        results = run()
         self._sharing.carry_back(size, [v for v, then in zip(shared, before) if written(v, then)])
-        return y_pred, model.losses
+        return results
 
     def tensor_of(self, variable: Any) -> Any:
         """The value of a variable as a tensor. The gradient of the variable itself would be zero instead of None."""
@@ -98,7 +93,7 @@ class BackendStep(Replicas):
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates all models on one batch."""
         with _once_there(data):
-            return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
+            return self.evaluate_batch(*self.unpacked(data))
 
     def make_test_function(self, force: bool = False) -> Any:
         """As in Keras. The metrics are built first, because a function that XLA compiles cannot create variables."""

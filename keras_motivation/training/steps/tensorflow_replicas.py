@@ -55,21 +55,21 @@ class Replicas(Pair):
         """The mean loss of a replica's examples. Keras has divided it by the number of replicas, to sum gradients."""
         return loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
 
-    def call_assembled(self, size: int, x: Any, kwargs: dict[str, Any]) -> Any:
-        """Calls a nested model on tensors in the place of its variables, and refuses layers that do not use them."""
+    def call_assembled(self, size: int, run: Callable[[], Any]) -> Any:
+        """Runs a nested model on tensors in the place of its variables, and refuses layers that do not use them."""
         model = self._nested[size]
         found = [(layer.name, reason) for layer in _keras.all_layers(model) if (reason := _looks_past(layer))]
         graph = tf.compat.v1.get_default_graph()
         known = len(graph.get_operations())
         with tf.GradientTape() as tape:
-            y_pred = model(x, **kwargs)
+            results = run()
         own = {id(_keras.native_variable(v)): v.path for v in self._sharing.shared_by(size)}
         found += [(own[id(v)], "is read past its tensor") for v in tape.watched_variables() if id(v) in own]
         if found:
             raise NotImplementedError(f"{NOT_IN_REPLICAS} Received: {found[:5]}")
         # The operation of a function with its own gradient. Such a gradient works only with variables.
         self._running.own_gradients = any(op.type == "IdentityN" for op in graph.get_operations()[known:])
-        return y_pred
+        return results
 
     def check_written(self, trained: list[Any]) -> None:
         """Refuses layers that write their trained weights in the forward pass."""

@@ -6,9 +6,9 @@ passed from there to the variables that store the weights.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import torch
 
 from keras_motivation.backend.torch import write_part
@@ -28,7 +28,7 @@ class BackendStep(Pair):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates all models on one batch."""
-        return self.evaluate_batch(*keras.utils.unpack_x_y_sample_weight(data))
+        return self.evaluate_batch(*self.unpacked(data))
 
     def make_train_function(self, force: bool = False) -> None:
         """As in Keras, but `torch.compile` compiles only the forward and backward pass of each kind of batch.
@@ -55,27 +55,21 @@ class BackendStep(Pair):
         self.build_metric_states()
         super().make_test_function(force)
 
-    def _forward(self, size: int, x: Any, training: bool) -> tuple[Any, list[Any]]:
-        """Runs one nested model on the current weights.
-
-        Returns:
-            Its predictions and its penalties.
-        """
-        model = self._nested[size]
-        kwargs = {"training": training} if self._takes_training[size] else {}
+    def _on_current_weights(self, size: int, run: Callable[[], Any], training: bool) -> Any:
+        """Calls a function that runs one nested model, while this has the current weights, and returns its result."""
         if size == 0:
-            return model(x, **kwargs), model.losses
+            return run()
         shared = self._sharing.shared_by(size)
         self._sharing.copy(size)
         self._copy_unfinished(size)
         before = _versions(shared)
-        y_pred = model(x, **kwargs)
+        results = run()
         written = [v for v, old, new in zip(shared, before, _versions(shared)) if old != new or old is None]
         if training:  # written later, because a smaller model's backward pass may need its present weights
             self._running.written.append((size, written))
         else:
             self._sharing.carry_back(size, written)
-        return y_pred, model.losses
+        return results
 
     @torch.no_grad()
     def _copy_unfinished(self, size: int) -> None:
@@ -121,12 +115,13 @@ class BackendStep(Pair):
         return self._host_copy.read(self._kind.value)
 
     def _train_batch(self, kind: int, data: Any, minimised_loss: Any = None) -> dict[str, Any]:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self.unpacked(data)
         trained = self.trained_variables(kind)
         variables = [v for own in trained for v in own]
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, kind)
         self._running.written = []  # forget what a failed batch has written
-        minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
+        with self.lent_to_all():
+            minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
         mean_loss = loss.detach()
         applied = batches_applied(self.optimizer) if variables else None
         alone = getattr(self.mean_over_replicas, "__func__", None) is BackendStep.mean_over_replicas
