@@ -1,5 +1,6 @@
 """The config of a pair in a `.keras` file: the models, their weights maps, and the settings of `compile`."""
 
+import warnings
 from typing import Any, Self
 
 import keras
@@ -36,10 +37,13 @@ class Configuration(Pair):
         for name, value in (("motivated", models), ("weights_map", maps)):
             if not isinstance(value, list) or not value or len(value) != len(models):
                 raise ValueError(f"Argument `{name}` of the config must be a list. Received: {name}={value!r}")
-        base, *larger = (
-            keras.saving.deserialize_keras_object(model, custom_objects=custom_objects)
-            for model in (config.pop("base", None), *models)
-        )
+        with warnings.catch_warnings():
+            # The pair compiles models that have a `compile` of their own, where Keras tells the user to do it.
+            warnings.filterwarnings("ignore", message=".compile... was not called as part of model loading")
+            base, *larger = [
+                keras.saving.deserialize_keras_object(model, custom_objects=custom_objects)
+                for model in (config.pop("base", None), *models)
+            ]
         for model in larger:  # one is enough, and vocabularies, which would be compared, are loaded later
             if pipeline_of(model) is not None:
                 model.preprocessor = base.preprocessor

@@ -101,7 +101,7 @@ class Loading(Pair):
 def _unchanged_by_errors(pair: Pair) -> Iterator[None]:
     """Restores the pair's values after an error, because Keras loads part by part and raises the error at the end."""
     variables = contents(pair)
-    kept = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+    kept = [np.array(keras.ops.convert_to_numpy(keras.ops.copy(variable.value))) for variable in variables]
     try:
         yield
     except BaseException:
@@ -114,7 +114,7 @@ def _loads(model: Any, filepath: Any) -> bool:
     """Whether a file of weights fits one model. The model does not change."""
     parts = [model, *([model.optimizer] if getattr(model, "optimizer", None) is not None else [])]
     variables = [variable for part in parts for variable in part.variables]
-    kept = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+    kept = [np.array(keras.ops.convert_to_numpy(keras.ops.copy(variable.value))) for variable in variables]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -193,7 +193,7 @@ class MotivationCondition(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """Saves the memory. It includes the random seeds, which Keras does not save."""
         for i, variable in enumerate(self.variables):
-            store[str(i)] = ops.convert_to_numpy(variable.value)
+            store[str(i)] = ops.convert_to_numpy(ops.copy(variable.value))
 
     def load_own_variables(self, store: Any) -> None:
         """Restores the memory. If the file has none (its pair was not compiled), it stays as it is, with a warning.

@@ -85,7 +85,7 @@ class Forward(Pair):
         assembled = [
             (v, v.value if sharing.partner(v) is None else sharing.value(v, self.tensor_of)) for v in variables
         ]
-        with keras.StatelessScope(state_mapping=assembled, collect_losses=True) as scope:
+        with self.scope_of(assembled) as scope:
             before = {id(v): scope.get_current_value(v) for v in variables}
             results = self.call_assembled(size, run)
         written = [v for v in variables if scope.get_current_value(v) is not before[id(v)]]
@@ -102,6 +102,10 @@ class Forward(Pair):
     def tensor_of(self, variable: Any) -> Any:
         """The current value of a variable."""
         return variable.value
+
+    def scope_of(self, assembled: list[Any]) -> Any:
+        """A scope in which variables have the given values, and what is written to them is kept."""
+        return keras.StatelessScope(state_mapping=assembled, collect_losses=True)
 
     def call_assembled(self, size: int, run: Callable[[], Any]) -> Any:
         """Calls a function that runs a nested model with tensors in the place of its variables."""

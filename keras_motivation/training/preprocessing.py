@@ -4,6 +4,7 @@ KerasHub's `PipelineModel` does this in its `fit`, `evaluate` and so on, and the
 pair calls the methods of a small model of that class, whose `keras.Model` is the pair.
 """
 
+import importlib.util
 import tempfile
 import types
 from collections.abc import Callable
@@ -64,9 +65,8 @@ class Preprocessing(Pair):
     def _on_preprocessed(self, name: str, method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         base, x = self._nested[0], args[0] if args else kwargs.get("x")
         pipeline = pipeline_of(base)
-        # KerasHub takes no such data. They can only be preprocessed already.
-        if pipeline is None or (base.preprocessor is None and _yields_batches(x)):
-            return method(*args, **kwargs)
+        if pipeline is None or (base.preprocessor is None and not _takes(x)):
+            return method(*args, **kwargs)  # on data that are preprocessed already
         return getattr(_pipeline(pipeline, base, {name: method}), name)(*args, **kwargs)
 
 
@@ -84,9 +84,11 @@ def _pipeline(pipeline: Any, base: Any, methods: dict[str, Callable[..., Any]]) 
     return object.__new__(kind)
 
 
-def _yields_batches(x: Any) -> bool:
+def _takes(x: Any) -> bool:
+    """Whether KerasHub can make its pipeline for data: it takes no loaders, and needs TensorFlow or grain."""
     loader = type(x).__module__.startswith("torch.utils.data")
-    return loader or isinstance(x, (keras.utils.PyDataset, types.GeneratorType))
+    yields = loader or isinstance(x, (keras.utils.PyDataset, types.GeneratorType))
+    return not yields and any(importlib.util.find_spec(name) for name in ("tensorflow", "grain"))
 
 
 def check_preprocessors(models: list[keras.Model]) -> None:
@@ -94,10 +96,11 @@ def check_preprocessors(models: list[keras.Model]) -> None:
     found = [model.preprocessor for model in models if pipeline_of(model) is not None]
     for other in found[1:]:
         if not _alike(found[0], other):
+            received = f"{_name(found[0])} in the base and {_other(found[0], other)} in the other"
             raise ValueError(
                 "Arguments `base` and `motivated` must have the same preprocessor: the pair runs it once, for all "
                 "models. Set the attribute `preprocessor` of both to the same object, or to None for data that are "
-                f"preprocessed already. Received: {_name(found[0])} in the base and {_name(other)} in the other"
+                f"preprocessed already. Received: {received}"
             )
 
 
@@ -124,6 +127,10 @@ def _files(preprocessor: Any) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_assets(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _other(one: Any, other: Any) -> str:
+    return f"another {_name(other)}" if type(one) is type(other) else _name(other)
 
 
 def _name(preprocessor: Any) -> str:

@@ -14,6 +14,7 @@ from keras_motivation import _keras
 from keras_motivation.backend import compiled, untraced
 from keras_motivation.interface import Pair
 from keras_motivation.nesting.entry import check_built
+from keras_motivation.training.checks.hooks import pipeline_of
 
 
 def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: int | None = None) -> None:
@@ -31,7 +32,7 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
     Args:
         model: Any built Keras model.
         dataset: Yields batches as for `fit`: `x`, `(x, y)` or `(x, y, sample_weight)`. A few thousand training examples
-            are enough.
+            are enough. A task of KerasHub preprocesses them, as in its `fit`.
         batches: Maximal number of batches to use; `None` uses all.
 
     Raises:
@@ -78,7 +79,7 @@ def recalibrate_batch_norm(model: keras.Model, dataset: Iterable[Any], batches: 
     forward = compiled(forward)
     seen: list[list[Any]] = [[0.0, 0.0, 0.0] for _ in norms]  # number of entries, their sum, the sum of their squares
     some = False
-    for x in itertools.islice(_inputs(dataset), batches):
+    for x in itertools.islice(_inputs(model, dataset), batches):
         values = ([v.value for v in kind] for kind in (model.trainable_variables, model.non_trainable_variables))
         some = True
         for sums, calls in zip(seen, forward(*values, x)):
@@ -108,10 +109,12 @@ def _call_and_note(layer: Any, moments: list[Any], inputs: Any, *args: Any, **kw
     return type(layer).call(layer, inputs, *args, **kwargs)
 
 
-def _inputs(dataset: Any) -> Iterator[Any]:
+def _inputs(model: keras.Model, dataset: Any) -> Iterator[Any]:
     indexed = isinstance(dataset, keras.utils.PyDataset)  # iterating over it never ends
     for batch in (dataset[i] for i in _indices(dataset)) if indexed else dataset:
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        x, *rest = keras.utils.unpack_x_y_sample_weight(batch)
+        if pipeline_of(model) is not None:
+            x, *_ = keras.utils.unpack_x_y_sample_weight(model.preprocess_samples(x, *rest))
         yield keras.tree.map_structure(lambda part: None if part is None else ops.convert_to_tensor(part), x)
 
 

@@ -190,7 +190,7 @@ print("pair:", model.fit(x, y, batch_size=4, verbose=0).history["motivated"])
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="about doing without TensorFlow")
 def test_a_task_fits_without_tensorflow_and_grain():
-    """KerasHub's own `fit` builds its pipeline with one of them; a pair's `fit` is Keras's."""
+    """KerasHub's own `fit` needs one of them; a pair does not, if there is nothing to preprocess."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT], capture_output=True, text=True, timeout=300)
     assert "alone: ImportError" in done.stdout, done.stderr[-2000:]
     assert "pair: [1.0]" in done.stdout, done.stderr[-2000:]

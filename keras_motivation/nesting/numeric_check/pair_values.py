@@ -80,7 +80,7 @@ def _drawn(model: Any, random: np.random.Generator) -> dict[int, np.ndarray]:
     # A scale of float8 is not a weight, although it is trained: it is overwritten with its "gradient".
     own = [getattr(v, "overwrite_with_gradient", False) or _keras.is_seed(v) for v in model.variables]
     keeps = [v for v, keep in zip(model.variables, own) if keep or id(v) in buffers]
-    kept = {id(v): ops.convert_to_numpy(v.value) for v in keeps}
+    kept = {id(v): ops.convert_to_numpy(ops.copy(v.value)) for v in keeps}  # a scalar of several replicas has no array
     numbers = _numbers(random)
     first = {id(v) for v in kernels(model)}  # their output axis is the first; that of others is the last
     drawn = {id(v): _weight(v, numbers, id(v) in first) for v in model.variables if id(v) not in kept}

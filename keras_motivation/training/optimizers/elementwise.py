@@ -93,7 +93,7 @@ def _trained(optimizer: Any, start: list[Any], gradients: list[list[Any]]) -> li
     for step in gradients:
         tensors = [keras.ops.convert_to_tensor(gradient, keras.config.floatx()) for gradient in step]
         optimizer.apply(tensors, variables)
-    return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+    return [keras.ops.convert_to_numpy(keras.ops.copy(variable.value)) for variable in variables]
 
 
 def _trained_in_pieces(optimizer: Any, start: list[Any], gradients: list[list[Any]]) -> list[Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_motivation import _keras
@@ -55,6 +56,10 @@ class Replicas(Pair):
         """The mean loss of a replica's examples. Keras has divided it by the number of replicas, to sum gradients."""
         return loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
 
+    def scope_of(self, assembled: list[Any]) -> Any:
+        """As everywhere. But what is written and then read has no gradient, as with variables of TensorFlow."""
+        return _WithoutGradients(state_mapping=assembled, collect_losses=True)
+
     def call_assembled(self, size: int, run: Callable[[], Any]) -> Any:
         """Runs a nested model on tensors in the place of its variables, and refuses layers that do not use them."""
         model = self._nested[size]
@@ -97,6 +102,12 @@ class Replicas(Pair):
                 "Keras's optimizers cannot accumulate gradients under a `tf.distribute` strategy of several replicas. "
                 f"Received: gradient_accumulation_steps={steps}, {replicas} replicas"
             )
+
+
+class _WithoutGradients(keras.StatelessScope):
+    def add_update(self, update: Any) -> None:
+        variable, value = update
+        super().add_update((variable, tf.stop_gradient(value)))
 
 
 def _looks_past(layer: Any) -> str | None:

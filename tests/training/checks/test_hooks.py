@@ -29,7 +29,9 @@ def own(*hooks):
 def test_an_own_step_is_refused(hook, which):
     classes = [keras.Sequential, keras.Sequential]
     classes[which] = own(hook)
-    with pytest.raises(ValueError, match=rf"Move.*`compute_loss`.*add_loss.*Received: 'mine' of class Own with `{hook}`"):
+    with pytest.raises(
+        ValueError, match=rf"Move.*`compute_loss`.*add_loss.*Received: 'mine' of class Own with `{hook}`"
+    ):
         km.MotivatedModel(*(net(4 + i, cls, name="mine") for i, cls in enumerate(classes)))
 
 
