@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/matrix"
 PAGE = ROOT / "docs/models.md"
 START, END = "<!-- matrix: begin, written by benchmarks/matrix.py -->", "<!-- matrix: end -->"
-ZOO = ("text", "images", "multimodal", "cv", "applications")
+ZOO = ("text", "images", "multimodal", "objectives", "cv", "applications")
 LIMIT = 300  # seconds for one case
 HEAVY = ("keras.applications",)  # hundreds of layers: minutes to compile, so run where nothing is compiled
 

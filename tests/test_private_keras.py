@@ -360,3 +360,38 @@ def test_logits_distillation_compares_logits_as_probabilities():
     expected = 9 * float(np.sum(p * np.log(p / q)))
     assert float(by_object.compute_loss(teacher, student)) == pytest.approx(expected, rel=1e-4)
     assert float(by_default.compute_loss(teacher, student)) > 2 * expected
+
+
+# ---- What `compile` makes ----------------------------------------------------------------------------------------
+
+
+def test_a_model_has_for_a_while_what_another_one_was_compiled_with():
+    """Its loss, metrics and logs are then those of the other one, and afterwards its own again."""
+    x, y = np.ones((4, 5), "float32"), np.zeros((4, 3), "float32")
+    model, other = (keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]) for _ in range(2))
+    other.compile("adam", "mse", metrics=["mae"])
+    before = dict(vars(model))
+    for compiled in (False, True):
+        if compiled:
+            model.compile("sgd", "mae")
+            before = dict(vars(model))
+        with _keras.compiled_as(model, other):
+            assert model.optimizer is other.optimizer
+            y_pred = model(x)
+            loss = model.compute_loss(x, y, y_pred)
+            np.testing.assert_allclose(loss, keras.ops.mean(keras.ops.square(y_pred)), rtol=1e-6)
+            assert set(model.compute_metrics(x, y, y_pred)) == {"loss", "mae"}
+            assert [metric.name for metric in model.metrics] == ["loss", "compile_metrics"]
+        assert vars(model) == before
+
+
+def test_the_arguments_of_compile_are_kept_as_they_came():
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    assert _keras.compile_arguments(model) == {}
+    metric = keras.metrics.MeanAbsoluteError()
+    model.compile("sgd", "mse", loss_weights=[2.0], weighted_metrics=[metric], steps_per_execution=1)
+    found = _keras.compile_arguments(model)
+    assert (found["loss"], found["loss_weights"], found["metrics"]) == ("mse", [2.0], None)
+    assert found["weighted_metrics"] == [metric]
+    assert found["optimizer"] is model.optimizer
+    assert {"run_eagerly", "steps_per_execution", "jit_compile"} <= set(found)

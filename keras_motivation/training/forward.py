@@ -1,7 +1,8 @@
 """What a batch computes on every backend: the models that run, their weights, and the loss."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -68,6 +69,24 @@ class Forward(Pair):
             self.check_variables()
             self._running.ran.add(size)
         return loss(y_pred, losses) if own_loss is None else own_loss, y_pred
+
+    @contextlib.contextmanager
+    def unchanged_by_errors(self, kind: int) -> Iterator[None]:
+        """A context after which buffers and seeds are as before, if the first run of a kind of batch fails.
+
+        It is for steps that are not compiled: there, a forward pass has written them when the loss fails.
+        """
+        sizes = {size for size, _ in self._compiled_pair.kinds.terms[kind]}
+        if sizes <= self._running.ran:
+            yield
+            return
+        kept = [(v, ops.copy(v.value)) for model in self._nested for v in model.non_trainable_variables]
+        try:
+            yield
+        except BaseException:
+            for variable, value in kept:
+                variable.assign(value)
+            raise
 
     def _on_assembled_weights(self, size: int, run: Callable[[], Any]) -> Any:
         """Calls a function while a nested model has tensors of its current weights, and stores what it changes.

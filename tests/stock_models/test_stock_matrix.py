@@ -10,9 +10,9 @@ pytest.importorskip("keras_hub")
 
 from published import assert_as_published, assert_equals_stock, published
 from race import Race
-from zoo import images, multimodal, text
+from zoo import images, multimodal, objectives, text
 
-CASES = {case.name: case for case in text.CASES + images.CASES + multimodal.CASES}
+CASES = {case.name: case for case in text.CASES + images.CASES + multimodal.CASES + objectives.CASES}
 PUBLISHED = published("KerasHub")
 FIRST = ["ViT ImageClassifier width", "ResNet ImageClassifier width", "GPT2 CausalLM width", "Bert MaskedLM depth"]
 NEXT = [  # as usual, but too much to compile together with the first

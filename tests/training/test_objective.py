@@ -164,6 +164,16 @@ def test_predict_is_the_bases_own(method):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
 
 
+class Normalized(Tracking):
+    """Its statistics are written before the loss fails."""
+
+    def __init__(self, inputs, outputs, **kwargs):
+        super().__init__(inputs, keras.layers.BatchNormalization(name="norm")(outputs), **kwargs)
+
+    def compute_loss(self, x, y, y_pred, sample_weight, training=True):
+        return keras.ops.mean(keras.ops.square(y_pred - y["target"]))
+
+
 class Split(Tracking):
     def compute_loss(self, x, y, y_pred, sample_weight, training=True):
         return {"one": keras.ops.mean(y_pred), "two": keras.ops.mean(y_pred)}
@@ -179,13 +189,15 @@ class Labels(Tracking):
     [
         (Split, "labels", ValueError, r"`compute_loss` of 'split.*' must return one number.*\['one', 'two'\]"),
         (Labels, "other", KeyError, "raised in `compute_loss` of 'labels.*labels .*other.*float32"),
+        (Normalized, "other", KeyError, "raised in `compute_loss` of 'normalized"),
         (Labels, "none", (TypeError, KeyError), "raised in `compute_loss` of 'labels.*no labels"),
     ],
 )
-def test_errors_say_whose_objective_fails_and_nothing_is_trained(cls, y, error, message):
+@pytest.mark.parametrize("eager", [False, True])
+def test_errors_say_whose_objective_fails_and_nothing_is_trained(cls, y, error, message, eager):
     x, labels = vectors()
     pair = pair_of(lambda width: graph(width, cls))
-    pair.compile("sgd", motivation="never")
+    pair.compile("sgd", motivation="never", run_eagerly=eager)
     before = values(pair)
     y = {"labels": labels, "other": {"other": np.ones((32, 3), "float32")}, "none": None}[y]
     with pytest.raises(error) as caught:

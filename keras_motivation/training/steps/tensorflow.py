@@ -5,6 +5,7 @@ combine their gradients. So all replicas train the same models, by one level, wh
 has set.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,8 @@ class BackendStep(Replicas):
         x, y, sample_weight = self.unpacked(data)
         trained = self.trained_variables(kind)
         variables = [v for own in trained for v in own]
-        with tf.GradientTape() as tape:
+        unchanged = self.unchanged_by_errors(kind) if tf.executing_eagerly() else contextlib.nullcontext()
+        with unchanged, tf.GradientTape() as tape:
             minimised, loss, y_pred = self.minimised_loss(kind, x, y, sample_weight)
             scaled_loss = self.optimizer.scale_loss(minimised)
         gradients = self._gradients(kind, variables, tape, scaled_loss)

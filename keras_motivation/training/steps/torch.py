@@ -120,7 +120,7 @@ class BackendStep(Pair):
         variables = [v for own in trained for v in own]
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, kind)
         self._running.written = []  # forget what a failed batch has written
-        with self.lent_to_all():
+        with self.lent_to_all(), self.unchanged_by_errors(kind):
             minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
         mean_loss = loss.detach()
         applied = batches_applied(self.optimizer) if variables else None
