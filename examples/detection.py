@@ -51,9 +51,18 @@ def detector(blocks: int) -> keras.Model:
         use_pre_activation=True,
         image_shape=(SIDE, SIDE, 3),
     )
-    backbone = models.RetinaNetBackbone(encoder, min_level=3, max_level=4, use_p5=False, image_shape=(SIDE, SIDE, 3))
+    backbone = models.RetinaNetBackbone(encoder, min_level=4, max_level=4, use_p5=False, image_shape=(SIDE, SIDE, 3))
+    # Squares of 16, 20 and 25 pixels at 4 x 4 places.
+    anchors = keras_hub.layers.AnchorGenerator(
+        "yxyx", min_level=4, max_level=4, num_scales=3, aspect_ratios=[1.0], anchor_size=1.0
+    )
     return models.RetinaNetObjectDetector(
-        backbone, num_classes=CLASSES, bounding_box_format="yxyx", pre_logits_num_conv_layers=1, preprocessor=None
+        backbone,
+        num_classes=CLASSES,
+        bounding_box_format="yxyx",
+        anchor_generator=anchors,
+        pre_logits_num_conv_layers=1,
+        preprocessor=None,
     )
 
 
