@@ -18,7 +18,8 @@ class Case:
 
     `target` is "labels" (sparse cross-entropy of the last axis), "values" (mean squared error of all outputs), or a
     function of (model, count) that returns (targets, loss). `inputs` overrides inputs by name with a function of
-    (random generator, count). `batch` says that the check cannot make inputs up, and is given a batch.
+    (random generator, count). `batch` says that the check cannot make inputs up, and is given a batch. `weights_map`
+    makes the map of the two models where names do not tell it. `note` is what the page says beside the outcome.
     """
 
     library: str
@@ -30,6 +31,8 @@ class Case:
     target: Any = "values"
     inputs: Mapping[str, Callable[[np.random.Generator, int], np.ndarray]] = dataclasses.field(default_factory=dict)
     batch: bool = False
+    weights_map: Callable[[keras.Model, keras.Model], Any] | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:
