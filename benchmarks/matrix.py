@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/matrix"
 PAGE = ROOT / "docs/models.md"
 START, END = "<!-- matrix: begin, written by benchmarks/matrix.py -->", "<!-- matrix: end -->"
-ZOO = ("text", "images", "multimodal", "objectives", "cv", "applications")
+ZOO = ("text", "images", "multimodal", "middle", "objectives", "cv", "applications")
 LIMIT = 300  # seconds for one case
 HEAVY = ("keras.applications",)  # hundreds of layers: minutes to compile, so run where nothing is compiled
 
@@ -96,6 +96,7 @@ def work(names: list[str], output: pathlib.Path, kinds: tuple[bool, ...]) -> Non
         about = {"library": case.library, "family": case.family, "task": case.task, "growth": case.growth}
         sizes = {"sizes": [str(size) for size in case.sizes]}
         line = {"case": name, **about, **sizes, **({"batch": True} if case.batch else {}), **outcome(case, kinds)}
+        line |= {"note": case.note} if case.note else {}
         line |= {"seconds": round(time.perf_counter() - started, 1), "versions": versions()}
         append(output, line)
 
@@ -162,7 +163,9 @@ def row(lines: dict[str, dict[str, Any]]) -> list[str]:
     for backend, text in words.items():
         groups.setdefault(text, []).append(backend)
     cell = "; ".join(text if len(groups) == 1 else f"{text} ({', '.join(b)})" for text, b in groups.items())
-    nesting = next((f"{line['verdict']}, {line['extension']}" for line in lines.values() if "verdict" in line), "")
+    cell += f". {any_line['note']}" if "note" in any_line else ""
+    found = [f"{line['verdict'] or 'not checked'}, {line['extension']}" for line in lines.values() if "verdict" in line]
+    nesting = next(iter(found), "")
     nesting += " (given a batch)" if nesting and any_line.get("batch") else ""
     escaped = cell.replace("|", "\\|").replace("<", "&lt;")
     return [any_line["family"], any_line["task"], any_line["growth"], nesting, escaped, ", ".join(lines)]

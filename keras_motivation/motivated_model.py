@@ -10,6 +10,7 @@ import keras
 from keras_motivation import _keras, conditions
 from keras_motivation.checkpoints.configuration import Configuration
 from keras_motivation.checkpoints.loading import Loading
+from keras_motivation.checkpoints.reloading import check_callbacks, warn_of
 from keras_motivation.checkpoints.saving import Saving
 from keras_motivation.conditions import PACKAGE, MotivationCondition
 from keras_motivation.conditions.draw import draw_for
@@ -101,7 +102,9 @@ class MotivatedModel(
         TypeError: If an argument is of another type.
 
     Warns:
-        UserWarning: If a model overrides other hooks that the pair does not call, such as `fit`.
+        UserWarning: If a model overrides other hooks that the pair does not call, such as `fit`; or if Keras
+            cannot save a model in a `.keras` file, or cannot load it again as it is. The pair trains, and
+            `save_weights` works.
 
     Source: paper, section 3.1 (the procedure) and 3.3 (the weights map).
 
@@ -140,6 +143,7 @@ class MotivatedModel(
         check_preprocessors(nested)
         variables = [list(model.variables) for model in nested]
         maps = maps_of(nested, weights_map, x)
+        warn_of(nested)
         super().__init__(name=name, **{"dtype": base.dtype_policy, **kwargs})
         self._nested = nested  # smallest first
         self._weights_maps = maps  # of each model into the next one
@@ -329,13 +333,15 @@ class MotivatedModel(
             share of each. With validation data it also has `val_motivated_loss` and so on.
 
         Raises:
-            ValueError: If there are no data, if the trainable weights have changed since `compile`, or if a model has
-                no loss to train on: none was passed to `compile`, and its layers add none.
+            ValueError: If there are no data, if the trainable weights have changed since `compile`, if a model has
+                no loss to train on (none was passed to `compile`, and its layers add none), or if a `ModelCheckpoint`
+                would fail at its first save.
         """
         self.check_variables()
         self.replace_lost_writes()
         arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         del arguments["self"]
+        check_callbacks(self._nested, arguments.get("callbacks"))
         with (
             self._lost_writes.paused(),
             self._left_current(),

@@ -54,6 +54,8 @@ class Race:
             raise StockError(f"{type(error).__name__}: {error}") from error
         if getattr(case, "batch", False):
             kwargs["x"] = keras.tree.map_structure(lambda array: array[:BATCH], self.data[0])
+        if (weights_map := getattr(case, "weights_map", None)) is not None:
+            kwargs["weights_map"] = weights_map(*models)
         self.pair = km.MotivatedModel(*models, **kwargs)
         self.models = self.pair.base, self.pair.motivated
         self.start = [[np.array(numpy(v)) for v in model.variables] for model in self.models]

@@ -2,8 +2,13 @@
 
 import contextlib
 import inspect
+import json
+import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
+
+import keras
 
 # What `compile` makes, and what Keras's `compute_loss`, `compute_metrics` and `metrics` read.
 COMPILED = ("_compile_loss", "_compile_metrics", "_loss_tracker", "compiled", "optimizer")
@@ -67,3 +72,38 @@ def asks_to_overwrite(path: Any) -> bool:
     from keras.src.utils import io_utils
 
     return io_utils.ask_to_proceed_with_overwrite(path)
+
+
+def loads_lambdas() -> bool:
+    """Whether files with Python lambdas load here. Keras has no public way to ask."""
+    from keras.src.saving.serialization_lib import in_safe_mode
+
+    return in_safe_mode() is False
+
+
+def has_stock_from_config(kind: Any) -> bool:
+    """Whether a class is made from its config by Keras's own `from_config`, which passes all of it to the constructor.
+
+    Each of Keras's base classes has its own.
+    """
+    method = getattr(kind, "from_config", None)
+    return inspect.ismethod(method) and method.__module__ in ("keras.src.ops.operation", "keras.src.models.model")
+
+
+def saved_config(model: Any) -> Any:
+    """The config of a model as a `.keras` file has it.
+
+    Keras looks for TensorFlow's types in it, and would import TensorFlow for this, which takes seconds under another
+    backend. As long as it is not imported, there are none.
+    """
+    from keras.src.utils.module_utils import tensorflow
+
+    known = tensorflow._available
+    if "tensorflow" not in sys.modules:
+        tensorflow._available = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lambdas
+            return json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+    finally:
+        tensorflow._available = known

@@ -14,6 +14,7 @@ from keras_motivation.nesting.channels import Channels
 from keras_motivation.nesting.entry import Entry, check_built, complete, misfit, misfits, refusal
 from keras_motivation.nesting.layer_checks import find_traps
 from keras_motivation.nesting.matching.names import match_variables
+from keras_motivation.nesting.matching.renames import Rename
 from keras_motivation.nesting.numeric_check.inputs.given import given
 from keras_motivation.nesting.numeric_check.probe import Probe
 from keras_motivation.nesting.numeric_check.report import Verdict, verified
@@ -76,7 +77,7 @@ class WeightsMap:
         select: Select = "prefix",
         check: bool = True,
         x: Any = None,
-        rename: Callable[[str], str] | None = None,
+        rename: Rename = None,
     ) -> "WeightsMap":
         """Finds the map by the names of layers and weights. Each base weight becomes a slice of its partner.
 
@@ -97,9 +98,11 @@ class WeightsMap:
             x: A batch of your data, nested like the models' inputs, with at least 2 different samples. The check runs
                 on up to 16 of them, and so does the search for how the extension can start silent. `None` generates
                 inputs.
-            rename: Returns, for the name of a layer of the base, the name of its partner in the motivated model. Use it
-                for names with a width or a number: `lambda name: name.replace("linear_8", "linear_16")`. Names that it
-                returns unchanged are matched as usual.
+            rename: Says which layer is which where names do not. A dictionary has names of the base's layers, and for
+                each the name of its partner in the motivated model: `{"block_1": "block_3"}` leaves out two blocks in
+                the middle. Of several layers with the same name, at different places, `"decoder/block_1"` is the one in
+                the layer `decoder`. Or a function of a name, for names with a width or a number: `lambda name:
+                name.replace("linear_8", "linear_16")`. All other layers are matched as usual.
 
         Returns:
             The `WeightsMap`.
@@ -108,7 +111,9 @@ class WeightsMap:
             ValueError: If a base weight has no partner, or if a partner does not fit; if the layers compute different
                 functions of the same weights; if selected channels cannot be followed through the models; if the check
                 by numbers proves nothing, for example because no inputs can be generated (then pass `x`, or
-                `check=False`); if `x` is not such a batch. The error names the variables and layers.
+                `check=False`); if `x` is not such a batch; if `rename` names layers that do not exist, or one partner
+                for two layers. The error names the variables and layers.
+            TypeError: If `rename` is of another type.
 
         Warns:
             UserWarning: If new layers cannot be silenced, so that nesting cannot be proven.

@@ -10,9 +10,10 @@ pytest.importorskip("keras_hub")
 
 from published import assert_as_published, assert_equals_stock, published
 from race import Race
-from zoo import images, multimodal, objectives, text
+from zoo import images, middle, multimodal, objectives, text
 
-CASES = {case.name: case for case in text.CASES + images.CASES + multimodal.CASES + objectives.CASES}
+ZOO = (text, images, multimodal, middle, objectives)
+CASES = {case.name: case for module in ZOO for case in module.CASES}
 PUBLISHED = published("KerasHub")
 FIRST = ["ViT ImageClassifier width", "ResNet ImageClassifier width", "GPT2 CausalLM width", "Bert MaskedLM depth"]
 NEXT = [  # as usual, but too much to compile together with the first
@@ -20,6 +21,8 @@ NEXT = [  # as usual, but too much to compile together with the first
     "Llama CausalLM width",
     "Llama, tied embeddings CausalLM width",
     "CLIP backbone depth",
+    "GPT2 CausalLM middle layers and width",
+    "Llama CausalLM middle layers and width",
 ]
 # Of models whose extension cannot be silenced, which the page tells, and of KerasHub about its own layers.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

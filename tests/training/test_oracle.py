@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from families import pictures, tokens, with_head
 from helpers import Recorder, assert_same_weights, crossentropy, images, pair_of, randomise
+from helpers import resnet as resnet_of_blocks
 from oracle import LiteralProcedure
 
 import keras_motivation as km
@@ -16,18 +17,24 @@ OPTIMIZERS = {
 }
 
 
-def assert_equals_the_literal_procedure(build, x, y, optimizer, k, statistics, atol=1e-6):
-    """Trains two copies of the pair that `build` makes, one by the oracle, on batches of 4."""
+def assert_equals_the_literal_procedure(build, x, y, optimizer, k, statistics, atol=1e-6, partners=None, rename=None):
+    """Trains two copies of the pair that `build` makes, one by the oracle, on batches of 4.
+
+    `rename` is that of the map. Where weights of the same path are not partners, `partners(*pair)` gives the oracle
+    each weight of the base and its partner.
+    """
     size = len(y) // 4
     batches = [(_rows(x, i), y[4 * i : 4 * i + 4]) for i in range(size)]
     base, motivated = build()
     for model in (base, motivated):
         model.compile(OPTIMIZERS[optimizer](), crossentropy())
-    oracle = LiteralProcedure(base, motivated, k, statistics)
+    oracle = LiteralProcedure(base, motivated, k, statistics, list(partners(base, motivated)) if partners else None)
     losses, flags = oracle.train(batches)
     assert 0 < sum(flags) < size  # the oracle saw batches of both kinds, or this compares nothing
 
-    model = km.MotivatedModel(*build(), statistics=statistics, extension="random")  # the paper's start
+    pair = build()
+    weights_map = km.WeightsMap.infer(*pair, rename=rename)
+    model = km.MotivatedModel(*pair, weights_map, statistics=statistics, extension="random")  # the paper's start
     model.compile(OPTIMIZERS[optimizer](), crossentropy(), motivation=km.LossStreak(k))
     record = Recorder()
     # Three epochs over thirds of the data: an epoch's end must not reset the streak.
@@ -89,3 +96,22 @@ def test_stock_families_equal_the_literal_procedure(family, statistics):
         return [randomise(model, seed) for seed, model in enumerate(family(build))]
 
     assert_equals_the_literal_procedure(pair, x, y, "sgd", 1, statistics, atol=1e-5)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("statistics", "optimizer"), [("shared", "momentum"), ("private", "adamw")])
+def test_layers_in_the_middle_equal_the_literal_procedure(statistics, optimizer):
+    """Blocks 1 and 2 of the base are blocks 2 and 4 of the wider model."""
+    names = {f"{kind}{i}": f"{kind}{j}" for kind in ("norm", "conv") for i, j in ((1, 2), (2, 4))}
+
+    def build():
+        return randomise(resnet_of_blocks(4, 3), 1), randomise(resnet_of_blocks(6, 5), 2)
+
+    def partners(base, motivated):
+        by_path = {weight.path: weight for weight in motivated.weights}
+        for weight in base.weights:
+            layer, kind = weight.path.split("/")
+            yield weight, by_path[f"{names.get(layer, layer)}/{kind}"]
+
+    x, y = images(30)
+    assert_equals_the_literal_procedure(build, x, y, optimizer, 1, statistics, partners=partners, rename=names)

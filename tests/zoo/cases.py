@@ -20,6 +20,8 @@ class Case:
     function of (model, count) that returns (targets, loss), perhaps with weights between them. The loss "auto" leaves
     it to the model's own `compile`, which gets the arguments `compiled`. `inputs` overrides inputs by name with a
     function of (random generator, count). `batch` says that the check cannot make inputs up, and is given a batch.
+    `weights_map` makes the map of the two models where names do not tell it. `note` is what the page says beside the
+    outcome.
     """
 
     library: str
@@ -32,6 +34,8 @@ class Case:
     inputs: Mapping[str, Callable[[np.random.Generator, int], np.ndarray]] = dataclasses.field(default_factory=dict)
     batch: bool = False
     compiled: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights_map: Callable[[keras.Model, keras.Model], Any] | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:

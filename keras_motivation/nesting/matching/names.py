@@ -8,17 +8,17 @@ have equally many. The root's name is never looked at.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from keras_motivation import _keras
 from keras_motivation.nesting.matching.blocks import moved_last_blocks, plain_name
-from keras_motivation.nesting.matching.numbered import pair_numbered, some
+from keras_motivation.nesting.matching.numbered import pair_numbered
+from keras_motivation.nesting.matching.renames import Rename, Renames
 
 Pairs = list[tuple[Any, Any]]
-Rename = Callable[[str], str] | None
 
 
 def match_variables(base: keras.Model, motivated: keras.Model, rename: Rename = None) -> tuple[Pairs, Pairs, list[str]]:
@@ -29,7 +29,8 @@ def match_variables(base: keras.Model, motivated: keras.Model, rename: Rename = 
     Args:
         base: The smaller model.
         motivated: The larger model.
-        rename: The name of a motivated layer for that of its partner in the base, where the two differ.
+        rename: The name of a motivated layer for that of its partner in the base, where the two differ; a function or
+            a dictionary.
 
     Returns:
         The pairs `(base variable, motivated variable)` in the order of `base.variables`; the pairs of layers that were
@@ -39,7 +40,10 @@ def match_variables(base: keras.Model, motivated: keras.Model, rename: Rename = 
     found: dict[int, Any] = {}
     layers: Pairs = []
     problems: list[str] = []
-    _match_layers(base, motivated, (base.name, motivated.name), rename, found, layers, problems)
+    renames = Renames(rename, base, motivated)
+    _match_layers(base, motivated, (base.name, motivated.name), renames, found, layers, problems)
+    if not problems:  # a layer that was not reached has another problem
+        renames.check_used()
     return [(v, found[id(v)]) for v in base.variables if id(v) in found], layers, problems
 
 
@@ -63,15 +67,15 @@ def _match_layers(
     base: Any,
     motivated: Any,
     roots: tuple[str, str],
-    rename: Rename,
+    renames: Renames,
     found: dict[int, Any],
     layers: Pairs,
     problems: list[str],
 ) -> None:
     layers.append((base, motivated))
     _match_own(base, motivated, found, problems)
-    for base_layer, motivated_layer in _pair_sublayers(base, motivated, roots, rename, problems):
-        _match_layers(base_layer, motivated_layer, roots, rename, found, layers, problems)
+    for base_layer, motivated_layer in _pair_sublayers(base, motivated, roots, renames, problems):
+        _match_layers(base_layer, motivated_layer, roots, renames, found, layers, problems)
 
 
 def _match_own(base: Any, motivated: Any, found: dict[int, Any], problems: list[str]) -> None:
@@ -101,8 +105,8 @@ def _ranked_names(variables: list[Any]) -> list[str]:
     return names
 
 
-def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], rename: Rename, problems: list[str]) -> Pairs:
-    pairs: Pairs = [] if rename is None else _renamed(base, motivated, roots, rename, problems)
+def _pair_sublayers(base: Any, motivated: Any, roots: tuple[str, str], renames: Renames, problems: list[str]) -> Pairs:
+    pairs = renames.pairs(*(list(filter(_has_weights, _keras.direct_sublayers(side))) for side in (base, motivated)))
     done = [{id(pair[side]) for pair in pairs} for side in (0, 1)]
     base_named, base_numbered = _sort_sublayers(base, roots[0], done[0])
     motivated_named, motivated_numbered = _sort_sublayers(motivated, roots[1], done[1])
@@ -145,31 +149,6 @@ def _by_stem(layers: list[Any], root: str) -> dict[Any, list[Any]]:
         if numbers:
             found[type(layer), stem].append(layer)
     return found
-
-
-def _renamed(
-    base: Any, motivated: Any, roots: tuple[str, str], rename: Callable[[str], str], problems: list[str]
-) -> Pairs:
-    """Layers whose partner has the name that the user gives for theirs."""
-    partners = {plain_name(layer.name, roots[1]): layer for layer in _keras.direct_sublayers(motivated)}
-    pairs: Pairs = []
-    for layer in filter(_has_weights, _keras.direct_sublayers(base)):
-        name = plain_name(layer.name, roots[0])
-        wanted = rename(name)
-        if not isinstance(wanted, str):
-            raise TypeError(
-                "Argument `rename` must be a function that returns a layer's name for a layer's name. "
-                f"Received: {wanted!r} for {name!r}"
-            )
-        if wanted in partners and wanted != name:
-            pairs.append((layer, partners[wanted]))
-        elif wanted != name:
-            names = some([partner for partner in partners.values() if _has_weights(partner)])
-            problems.append(
-                f"`rename` calls the partner of layer '{layer.path}' '{wanted}', and there is none of that name in "
-                f"'{motivated.name}' ({names})"
-            )
-    return pairs
 
 
 def _sort_sublayers(layer: Any, root: str, done: set[int]) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
