@@ -1,4 +1,4 @@
-"""The examples run, two under each backend: all six under all three would take minutes.
+"""The examples run, three under each backend: all of them under all three would take minutes.
 
 EfficientNet is left out, for one epoch of it takes longer than all the others; the README's test trains that pair.
 """
@@ -6,6 +6,7 @@ EfficientNet is left out, for one epoch of it takes longer than all the others; 
 import pathlib
 import re
 import runpy
+import subprocess
 import sys
 
 import keras
@@ -13,21 +14,23 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLE = {"tensorflow": "vit", "jax": "resnet", "torch": "text"}[keras.backend.backend()]
-# Of the two that train more than a base and a motivated model in turn: options of a short run, what is printed, files.
 NUMBER = r"\d\.\d{3}"
-LEVELS = {
-    "language": (
-        ["--batches", "10"],
-        rf"^Validation loss \(nats\): base {NUMBER}, motivated {NUMBER}$",
-        ("base", "motivated"),
+# Of those that compare the pair with both models alone: options of a short run, and what is printed.
+TWINS = {
+    "language_model": (
+        ["--batches", "20"],
+        rf"^Validation loss of (base|motivated) \(nats per byte\): {NUMBER}, trained alone: {NUMBER}$",
     ),
-    "family": (
-        ["--epochs", "1"],
-        rf"^Test accuracy: small {NUMBER}, medium {NUMBER}, large {NUMBER}$",
-        ("small", "medium", "large"),
+    "segmentation": (
+        ["--epochs", "1", "--images", "64"],
+        rf"^Mean IoU of (base|motivated): {NUMBER}, trained alone: {NUMBER}$",
+    ),
+    "tabular": (
+        ["--epochs", "2", "--folds", "2"],
+        rf"^R2 of (base|motivated): -?{NUMBER}, trained alone: -?{NUMBER}$",
     ),
 }
-WITH_LEVELS = {"tensorflow": "family", "jax": "language", "torch": "language"}[keras.backend.backend()]
+WITH_TWINS = {"tensorflow": "tabular", "jax": "language_model", "torch": "segmentation"}[keras.backend.backend()]
 
 
 # Of `text`: a BERT normalises after its residual connections, so new layers change what it computes.
@@ -47,15 +50,38 @@ def test_an_example_for_one_epoch(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_an_example_with_levels(tmp_path, monkeypatch, capsys):
+def test_the_example_of_a_family(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
-    arguments, results, names = LEVELS[WITH_LEVELS]
-    monkeypatch.setattr(sys, "argv", ["example", *arguments, "--output", str(tmp_path)])
-    script = runpy.run_path(str(ROOT / "examples" / f"{WITH_LEVELS}.py"), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["example", "--epochs", "1", "--output", str(tmp_path)])
+    script = runpy.run_path(str(ROOT / "examples" / "family.py"), run_name="__main__")
     assert script["model"].extension == "silent"
     printed = capsys.readouterr().out
     assert re.search(r"^Cost: [01]\.\d\d of training the", printed, flags=re.MULTILINE)
+    results = rf"^Test accuracy: small {NUMBER}, medium {NUMBER}, large {NUMBER}$"
     assert re.search(results, printed, flags=re.MULTILINE)
-    for name in names:
-        loaded = keras.models.load_model(tmp_path / f"{WITH_LEVELS}_{name}.keras", compile=False)
+    for name in ("small", "medium", "large"):
+        loaded = keras.models.load_model(tmp_path / f"family_{name}.keras", compile=False)
         assert loaded.count_params() > 1000
+
+
+@pytest.mark.slow
+def test_an_example_beside_its_twins(tmp_path, monkeypatch, capsys):
+    for needed in ("keras_hub", "sklearn", "scipy", "matplotlib"):
+        pytest.importorskip(needed)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    arguments, results = TWINS[WITH_TWINS]
+    monkeypatch.setattr(sys, "argv", ["example", *arguments, "--output", str(tmp_path)])
+    script = runpy.run_path(str(ROOT / "examples" / f"{WITH_TWINS}.py"), run_name="__main__")
+    assert script["model"].extension == "silent"
+    assert script["model"].weights_map.verdict.nesting == "exact"
+    printed = capsys.readouterr().out
+    assert re.search(r"^Cost: [01]\.\d\d of training the", printed, flags=re.MULTILINE)
+    assert re.findall(results, printed, flags=re.MULTILINE) == ["base", "motivated"]
+    assert (tmp_path / f"{WITH_TWINS}.png").stat().st_size > 10_000
+    files = [str(tmp_path / f"{WITH_TWINS}_{name}.keras") for name in ("base", "motivated")]
+    load = (
+        "import sys, keras, keras_hub\n"
+        "for file in sys.argv[1:]: assert keras.models.load_model(file, compile=False).count_params() > 100\n"
+        "assert 'keras_motivation' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", load, *files], check=True)
