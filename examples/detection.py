@@ -64,6 +64,10 @@ def detector(blocks: int) -> keras.Model:
         anchor_generator=anchors,
         pre_logits_num_conv_layers=1,
         preprocessor=None,
+        # Of boxes that overlap by more than 0.1, only the surest one counts: digits do not overlap.
+        prediction_decoder=keras_hub.layers.NonMaxSuppression(
+            "yxyx", from_logits=True, iou_threshold=0.1, confidence_threshold=0.1
+        ),
     )
 
 

@@ -85,3 +85,20 @@ def test_an_example_beside_its_twins(tmp_path, monkeypatch, capsys):
         "assert 'keras_motivation' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", load, *files], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="minutes to compile")
+def test_the_example_of_a_detector(tmp_path, monkeypatch, capsys):
+    for needed in ("keras_hub", "sklearn", "matplotlib"):
+        pytest.importorskip(needed)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    arguments = ["--epochs", "1", "--images", "64", "--without-twins", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["example", *arguments])
+    runpy.run_path(str(ROOT / "examples" / "detection.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert re.search(rf"^Digits found: base {NUMBER}, motivated {NUMBER}$", printed, flags=re.MULTILINE)
+    assert (tmp_path / "detection.png").stat().st_size > 10_000
+    for name in ("base", "motivated"):
+        loaded = keras.models.load_model(tmp_path / f"detection_{name}.keras", compile=False)
+        assert set(loaded.predict(keras.ops.zeros((1, 56, 56, 3)), verbose=0)) >= {"boxes", "labels", "confidence"}
