@@ -1,12 +1,18 @@
 """Pairs of KerasCV's backbones, by their plain classes: its alias constructors fetch their sizes from the network."""
 
+import keras
+import numpy as np
 import pytest
 from families import assert_works, pictures, with_head
+from helpers import numpy
+from race import Race, restore
 
 import keras_motivation as km
 
 pytestmark = pytest.mark.cv
 cv = pytest.importorskip("keras_cv").models
+
+from zoo.cv import CASES  # noqa: E402
 
 
 def resnet(cls, filters, blocks, kind):
@@ -94,3 +100,31 @@ def test_windows_must_agree():
         km.WeightsMap.infer(vit_det(2, [1]), vit_det(4, [1, 3], window=3))
     weights_map = km.WeightsMap.infer(vit_det(2, [1]), vit_det(4, [3]))  # global attention in the last block
     assert weights_map.verdict.nesting == "exact"
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="under PyTorch Keras itself fails on them; JAX compiles for minutes"
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Keras, about data sets
+def test_a_detector_takes_dictionaries():
+    """One batch: after more of them, rounding decides which boxes its loss chooses."""
+    import tensorflow as tf
+
+    case = next(case for case in CASES if case.family == "YOLOV8" and case.task == "Detector")
+    race = Race(case, batches=1, epochs=1)
+    x, y, _, _ = race.data
+    data = tf.data.Dataset.from_tensor_slices({"images": x, "bounding_boxes": y}).batch(len(x))
+    stock = case.build(*case.sizes[1])
+    restore(stock, race.start[1])
+    losses = []
+    for model, options in ((stock, {}), (race.pair, {"motivation": "always"})):
+        model.compile(optimizer=keras.optimizers.SGD(1e-3), **case.compiled, jit_compile=False, **options)
+        losses.append(model.fit(data, verbose=0).history)
+    for name, series in losses[0].items():
+        np.testing.assert_allclose(losses[1][name], series, rtol=1e-5)
+    for mine, theirs in zip(race.pair.motivated.variables, stock.variables):
+        np.testing.assert_allclose(numpy(mine), numpy(theirs), rtol=1e-3, atol=1e-4, err_msg=mine.path)
+    found, expected = race.pair.predict(x, verbose=0), race.pair.base.predict(x, verbose=0)
+    assert set(found) == {"boxes", "confidence", "classes", "num_detections"}
+    for name in found:
+        np.testing.assert_array_equal(found[name], expected[name])
