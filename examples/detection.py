@@ -2,6 +2,11 @@
 
 The models bring their own loss, so `compile` needs none. For your own data: load a RetinaNet of your size by
 `from_preset`, once per size, and pass images and a dictionary of boxes and labels as KerasHub's own `fit` takes them.
+For comparison, the script also trains both models alone, on the same batches with the same optimizer.
+
+Share of the digits found under PyTorch with one seed: base 0.675 (alone 0.740), motivated 0.718 (alone 0.757), in 190 s
+of one core. So both are worse than alone, for less: the pair costs 1.31 of training the motivated model alone, both
+models alone cost 1.81. Most of a RetinaNet is its heads, so the base is nearly as expensive as the motivated model.
 """
 
 import argparse
@@ -126,7 +131,9 @@ keras.utils.set_random_seed(0)
 model = km.MotivatedModel(detector(blocks=1), detector(blocks=2))
 model.compile(optimizer(), motivation=km.Phases((0.5, 0), (1.0, 1)), motivated_batch="joint")
 model.fit(x, y, batch_size=BATCH, epochs=options.epochs, verbose=2)
-print(f"Cost: {model.training_cost().relative_to_motivated:.2f} of training the motivated model alone")
+cost = model.training_cost()
+both = 1 + cost.base_alone / cost.motivated_alone
+print(f"Cost: {cost.relative_to_motivated:.2f} of training the motivated model alone; both models alone: {both:.2f}")
 fitted = {"base": model.base, "motivated": model.motivated}
 print("Digits found: " + ", ".join(f"{name} {found(each, *test):.3f}" for name, each in fitted.items()))
 options.output.mkdir(parents=True, exist_ok=True)
