@@ -291,7 +291,7 @@ class MotivatedModel(
         check_distribution()
         results = arguments = None
         if own_compile(self._nested):
-            arguments = named(loss, args, kwargs)
+            arguments = named(self._nested[0], loss, args, kwargs)
             optimizer, results = compile_models(self._nested, optimizer, arguments)
         optimizer = keras.optimizers.get(DEFAULT if optimizer == LEFT_OUT else optimizer)
         bind_extension(optimizer, [v for model in self._nested[1:] for v in model.variables])
@@ -319,7 +319,6 @@ class MotivatedModel(
             draw=draw,
             distillation=distilled,
             dispatch=dispatch,
-            own_metrics=self.find_own_metrics(),
             arguments=arguments,
             has_loss=is_given(self, MotivatedModel),
         )

@@ -153,3 +153,55 @@ CASES = {
 
 def numbers(history):
     return {name: np.asarray(series, "float64") for name, series in history.items()}
+
+
+# ---- What broke once ---------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(__name__)
+class Adjusting(keras.Model):
+    """Changes the optimizer that it gets, as models do that leave biases out of weight decay."""
+
+    def compile(self, optimizer="auto", rate=0.5, **kwargs):
+        optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5) if optimizer == "auto" else optimizer
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        optimizer.learning_rate = rate * float(optimizer.learning_rate)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+
+class Asking(keras.Model):
+    """Reads what `compile` has set."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = self.loss(y, y_pred) * (1.0 if self.run_eagerly else 2.0) * self.steps_per_execution
+        return loss + 0.01 * ops.cast(self.optimizer.iterations, "float32")
+
+
+class Scoring(keras.Model):
+    """Its metric is built by its first data. `attributes` gives the order in which metrics are made."""
+
+    def __init__(self, *args, attributes=("one", "two", "score"), **kwargs):
+        super().__init__(*args, **kwargs)
+        made = {"one": keras.metrics.Mean, "two": keras.metrics.Mean, "score": keras.metrics.F1Score}
+        for name in attributes:
+            setattr(self, name, made[name](name=name))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        self.one.update_state(1.0)
+        self.two.update_state(2.0 * loss)
+        self.score.update_state(ops.one_hot(y, 3), ops.softmax(y_pred))
+        if not hasattr(self, "late") and keras.backend.backend() == "torch":
+            self.late = keras.metrics.Mean(name="late")
+        if hasattr(self, "late"):
+            self.late.update_state(3.0 * loss)
+        return loss
+
+
+CROSSENTROPY = {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+CASES |= {
+    "adjusting": Own(lambda width: graph(width, Adjusting), {"rate": 0.1}),
+    "asking": Own(lambda width: graph(width, Asking), CROSSENTROPY),
+    "scoring": Own(lambda width: graph(width, Scoring), CROSSENTROPY),
+}

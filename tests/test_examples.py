@@ -88,6 +88,7 @@ def test_an_example_beside_its_twins(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Gradients do not exist for variables .'post_bn:UserWarning")  # unused in RetinaNet
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="minutes to compile")
 def test_the_example_of_a_detector(tmp_path, monkeypatch, capsys):
     for needed in ("keras_hub", "sklearn", "matplotlib"):

@@ -11,7 +11,18 @@ from typing import Any
 import keras
 
 # What `compile` makes, and what Keras's `compute_loss`, `compute_metrics` and `metrics` read.
-COMPILED = ("_compile_loss", "_compile_metrics", "_loss_tracker", "compiled", "optimizer")
+COMPILED = (
+    "_compile_config",
+    "_compile_loss",
+    "_compile_metrics",
+    "_jit_compile",
+    "_loss_tracker",
+    "_run_eagerly",
+    "compiled",
+    "loss",
+    "optimizer",
+    "steps_per_execution",
+)
 
 
 def takes_training(model: Any) -> bool:
@@ -36,6 +47,48 @@ def compiled_as(model: Any, other: Any) -> Iterator[None]:
         attributes.update(before)
 
 
+@contextlib.contextmanager
+def metrics_as(model: Any, other: Any) -> Iterator[None]:
+    """A context in which a model has the metrics of another one, where both hold the same ones by the same name.
+
+    The attributes are set past `__setattr__`, as in `compiled_as`. `_metrics` is Keras's list of all that it tracks.
+    """
+    attributes, theirs = vars(model), vars(other)
+    alike = [name for name, value in attributes.items() if name != "_metrics" and _alike(value, theirs.get(name))]
+    before = {name: attributes[name] for name in (*alike, "_metrics")}
+    partners = {
+        id(own): partner
+        for name in alike
+        for own, partner in zip(keras.tree.flatten(attributes[name]), keras.tree.flatten(theirs[name]))
+    }
+    attributes.update({name: theirs[name] for name in alike})
+    attributes["_metrics"] = [partners.get(id(metric), metric) for metric in before["_metrics"]]
+    try:
+        yield
+    finally:
+        new = attributes["_metrics"][len(before["_metrics"]) :]  # made by the model in the meantime
+        attributes.update(before)
+        before["_metrics"].extend(new)
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """Whether both are a metric, or a list or dictionary of metrics, of the same classes and names."""
+    found = _metrics_in(value)
+    return bool(found) and found == _metrics_in(other)
+
+
+def _metrics_in(value: Any) -> list[Any]:
+    """The classes and names of metrics in an attribute; none if anything else is in it."""
+    if isinstance(value, keras.metrics.Metric):
+        return [(type(value), value.name)]
+    if isinstance(value, dict):
+        parts = [(key, part) for key, part in value.items() if isinstance(key, str)]
+    else:
+        parts = [(str(i), part) for i, part in enumerate(value)] if isinstance(value, (list, tuple)) else []
+    found = [(key, _metrics_in(part)) for key, part in parts]
+    return found if all(inner for _, inner in found) else []
+
+
 def compile_arguments(model: Any) -> dict[str, Any]:
     """The arguments of `keras.Model.compile` with which a model was compiled, perhaps by a `compile` of its own.
 
@@ -43,6 +96,13 @@ def compile_arguments(model: Any) -> dict[str, Any]:
     """
     config = getattr(model, "_compile_config", None)
     return {} if config is None else dict(config.config)
+
+
+def replace_optimizer(model: Any, optimizer: Any) -> None:
+    """Gives a compiled model another optimizer. The public way, `compile`, may be the model's own and do more."""
+    vars(model)["optimizer"] = optimizer
+    if (config := getattr(model, "_compile_config", None)) is not None:
+        config.config["optimizer"] = optimizer
 
 
 def forget_initial_epoch(model: Any) -> None:

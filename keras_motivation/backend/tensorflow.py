@@ -94,7 +94,7 @@ class holding:  # noqa: N801 (a context manager)
 
     def __init__(self, pairs: list[tuple[Any, Any]], model: Any) -> None:
         self._pairs = pairs
-        metrics = [metric for layer in _keras.all_layers(model) for metric in layer.metrics]
+        metrics = _keras.layer_metrics(model)
         self._changing = [v for v, _ in pairs] + _keras.outside_state(metrics) + _keras.recurrent_states(model)
 
     def __enter__(self) -> "holding":

@@ -24,9 +24,7 @@ class Forward(Pair):
             the logs and the metrics. (The loss without distillation.)
         """
         results: list[Any] = []
-        terms = self._compiled_pair.kinds.terms[kind]
-        self.exchange_metrics(terms[0][0])
-        for size, weight in terms:
+        for size, weight in self._compiled_pair.kinds.terms[kind]:
             # Keras tracks the losses of single outputs when it computes them. The logs show those of the first model.
             kept = [(v, ops.copy(v.value)) for v in _keras.output_loss_variables(self)] if results else []
             results.append((weight, *self._forward_and_loss(size, x, y, sample_weight, training=True)))

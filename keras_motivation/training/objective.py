@@ -3,7 +3,8 @@
 A model may have a `compute_loss`, `compute_metrics`, `metrics` or `compile` of its own: KerasHub's and KerasCV's
 detectors do, and many subclasses of users. Then each nested model's methods are called, on its own outputs. What
 `compile` makes (the loss, the metrics, the loss tracker) exists once, in the pair, which lends it to the model whose
-method it calls. Metrics that a model has made itself belong to that model.
+method it calls. Metrics that a model has made itself belong to that model. In training, the smallest model of a batch
+updates the base's, so that the logs are means over all batches.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_motivation import _keras
 from keras_motivation.interface import Pair
@@ -36,8 +36,11 @@ class Objective(Pair):
         """
         if not self._running.own_objectives:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self._running.building:
+            self._build_others("compute_loss", x, y, y_pred, sample_weight, training)
         with self.lent() as model, _explained(model, y, "compute_loss"):
-            return _scalar(_keras.compute_loss(model, x, y, y_pred, sample_weight, training), model)
+            loss = _keras.compute_loss(model, x, y, y_pred, sample_weight, training)
+            return _scalar(loss, model) if training else loss
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """As in Keras, with the methods of the nested models as in `compute_loss`.
@@ -47,7 +50,11 @@ class Objective(Pair):
         """
         if not self._running.own_objectives:
             return super().compute_metrics(x, y, y_pred, sample_weight)
+        if self._running.building:
+            self._build_others("compute_metrics", x, y, y_pred, sample_weight)
         with self.lent() as model, _explained(model, y, "compute_metrics"):
+            if keras.backend.backend() == "jax":  # as in the training steps of Keras
+                return model.compute_metrics(x, y, y_pred, sample_weight)
             return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def reset_metrics(self) -> None:
@@ -69,39 +76,48 @@ class Objective(Pair):
             size: Its position; None for the one that runs.
         """
         model = self._nested[self._running.size if size is None else size]
-        if self._running.lent:  # by the whole step, which `torch.compile` could not do
+        if self._running.lent:  # by the whole step
             yield model
             return
         with _keras.compiled_as(model, self):
             yield model
 
     @contextlib.contextmanager
-    def lent_to_all(self) -> Iterator[None]:
-        """A context in which all nested models have what the pair's `compile` made."""
-        if not self._running.own_objectives:
+    def lent_for(self, kind: int) -> Iterator[None]:
+        """A context for a step of a kind of batch: all nested models have what the pair's `compile` made.
+
+        The smallest model of the batch also has the base's own metrics.
+        """
+        if not self._running.own_objectives or self._running.lent:
             yield
             return
+        first = self._compiled_pair.kinds.terms[kind][0][0]
         with contextlib.ExitStack() as stack:
             for model in self._nested:
                 stack.enter_context(_keras.compiled_as(model, self))
+            if first > 0:
+                stack.enter_context(_keras.metrics_as(self._nested[first], self._nested[0]))
             self._running.lent = True
             stack.callback(setattr, self._running, "lent", False)
             yield
 
-    def find_own_metrics(self) -> list[list[Any]]:
-        """For each nested model, the metrics that it has made itself, if it computes its own objective."""
-        found = []
-        for size, layer_metrics in enumerate(self._running.layer_metrics if self._running.own_objectives else []):
-            known = {id(metric) for metric in (*_keras.own_loss_and_metrics(self), *layer_metrics)}
-            with self.lent(size) as model:
-                found.append([metric for metric in model.metrics if id(metric) not in known])
-        return found
+    def own_metrics(self) -> list[list[Any]]:
+        """For each nested model, the metrics that it has made itself by now, if it computes its own objective."""
+        if self._running.own_objectives and self.compiled and not self._running.lent:
+            found = []
+            for size, layer_metrics in enumerate(self._running.layer_metrics):
+                known = {id(metric) for metric in (*_keras.own_loss_and_metrics(self), *layer_metrics)}
+                with self.lent(size) as model:
+                    found.append([metric for metric in model.metrics if id(metric) not in known])
+            self._running.own_metrics = found
+        return self._running.own_metrics
 
     def objective_metrics(self, size: int) -> list[Any]:
         """The metrics that a nested model's own objective may update."""
         if not self._running.own_objectives:
             return []
-        return [*_keras.own_loss_and_metrics(self), *self._compiled_pair.own_metrics[size]]
+        own = self.own_metrics()
+        return [*_keras.own_loss_and_metrics(self), *own[0], *own[size]]
 
     @contextlib.contextmanager
     def running_as(self, size: int) -> Iterator[None]:
@@ -112,21 +128,29 @@ class Objective(Pair):
         finally:
             self._running.size = before
 
-    def exchange_metrics(self, size: int, back: bool = False) -> None:
-        """Gives a larger model's own metrics the values of the base's, or, afterwards, the base's those of the model.
-
-        In training, the logs of all batches are one mean, whichever model ran. Metrics that have no partner in the
-        other model stay as they are.
-        """
+    def completed(self, logs: dict[str, Any], size: int) -> dict[str, Any]:
+        """The logs of a batch, with the results that the base has and this model does not report."""
         if size == 0 or not self._running.own_objectives:
-            return
-        own = self._compiled_pair.own_metrics
-        base, other = ([v for metric in own[i] for v in metric.variables] for i in (0, size))
-        if [tuple(v.shape) for v in base] != [tuple(v.shape) for v in other]:
-            return
-        for inner, outer in zip(base, other):
-            target, source = (inner, outer) if back else (outer, inner)
-            target.assign(ops.copy(source.value))  # not the same buffer, because a JAX step donates both
+            return logs
+        with self.lent(0) as base:
+            return {**base.get_metrics_result(), **logs}
+
+    def _symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """As in Keras, which builds metrics by a try on symbols, for the own metrics of all models."""
+        self._running.building = True
+        try:
+            super()._symbolic_build(*args, **kwargs)
+        finally:
+            self._running.building = False
+
+    def _build_others(self, method: str, *args: Any) -> None:
+        """Calls a method of all models but the base in such a try."""
+        for size in range(1, len(self._nested)):
+            with self.lent(size) as model:
+                if method == "compute_loss":
+                    _keras.compute_loss(model, *args)
+                else:
+                    model.compute_metrics(*args)
 
     def metrics_of_base(self) -> list[Any]:
         """The metrics that the base would have as a stock model, in Keras's order."""
@@ -137,7 +161,7 @@ class Objective(Pair):
 
     def additions(self) -> list[Any]:
         """The metrics that no nested model has."""
-        own = [metric for metrics in self._compiled_pair.own_metrics for metric in metrics]
+        own = [metric for metrics in self.own_metrics() for metric in metrics]
         compiled = _keras.own_loss_and_metrics(self)
         layers = [metric for metrics in self._running.layer_metrics for metric in metrics]
         theirs = {id(metric) for metric in (*own, *compiled, *layers)} - {id(metric) for metric in self._metrics}

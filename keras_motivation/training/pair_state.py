@@ -25,7 +25,6 @@ class CompiledPair:
         distillation: The `Distillation` inside batches that train several models.
         batch_log: The `BatchLog`, if batches are recorded.
         dispatch: Where the model of a batch is chosen.
-        own_metrics: For each nested model, the metrics that it has made itself, if it computes its own objective.
         arguments: The arguments of `compile` for the `compile` of the nested models; None if they have none.
         has_loss: Whether there is a loss besides those that layers add.
         all_have_penalties: Whether it is known that the layers of all models that train add losses.
@@ -42,7 +41,6 @@ class CompiledPair:
     distillation: Distillation | None = None
     batch_log: Any = None
     dispatch: str = "auto"
-    own_metrics: list[list[Any]] = field(default_factory=list)
     arguments: dict[str, Any] | None = None
     has_loss: bool = True
     all_have_penalties: bool = False
@@ -69,6 +67,8 @@ class RunState:
         size: The position of the model whose objective counts.
         takes_boxes: Whether batches may be dictionaries of images and boxes, as KerasCV's detectors take them.
         lent: Whether all nested models have what the pair's `compile` made.
+        building: Whether Keras builds metrics by a try on symbols.
+        own_metrics: For each nested model, the metrics that it has made itself, as last found.
         warned_of_training: Whether there was a warning that another model trains the pair.
         own_gradients: Whether a nested model has functions with their own gradients (TensorFlow's replicas).
         state_variables: The variables from which the state was taken, by the kind of the list (JAX).
@@ -85,6 +85,8 @@ class RunState:
     size: int = 0
     takes_boxes: bool = False
     lent: bool = False
+    building: bool = False
+    own_metrics: list[list[Any]] = field(default_factory=list)
     warned_of_training: bool = False
     own_gradients: bool = False
     state_variables: dict[str, list[Any]] = field(default_factory=dict)

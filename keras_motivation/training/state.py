@@ -59,7 +59,7 @@ class State(Pair):
         """Keras's metrics, the shares of motivated batches, and the larger models' values of Keras's metrics."""
         pair = self._compiled_pair
         more = [metric for metric in (pair.condition_logs, pair.batch_log) if metric is not None]
-        own = [metric for metrics in pair.own_metrics for metric in metrics]
+        own = [metric for metrics in self.own_metrics() for metric in metrics]
         return [*self._stock_metrics(), *own, *pair.shares, *pair.metric_states, *more]
 
     def _stock_metrics(self) -> list[Any]:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import Alternate, numpy, values, vectors
-from own_objectives import CASES, Tracking, configured, graph, tracking
+from own_objectives import CASES, CROSSENTROPY, Scoring, Tracking, configured, graph, tracking
 from race import Race
 
 import keras_motivation as km
@@ -71,6 +71,59 @@ def test_the_logs_are_means_of_all_batches_whichever_model_trained():
     assert set(history) == {"loss", "error", "motivated"}
     for name in ("loss", "error"):
         np.testing.assert_allclose(history[name], np.mean([logs[name] for logs in alone]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [("one", "two", "score"), ("two", "score", "one"), ("more", "one", "two", "score")])
+def test_metrics_of_the_same_name_are_one_in_the_logs(order):
+    """Whatever their order, and whatever else the larger model has."""
+    x, y = vectors()
+    more, order = order[0] == "more", [name for name in order if name != "more"]
+
+    def larger():
+        model = graph(6, Scoring, attributes=order)
+        if more:
+            model.more = keras.metrics.Mean(name="more")
+        return model
+
+    keras.utils.set_random_seed(0)
+    pair = km.MotivatedModel(graph(4, Scoring), larger(), extension="random")
+    pair.compile("sgd", **CROSSENTROPY, motivation=Alternate())
+    history = pair.fit(x, y, batch_size=4, epochs=2, verbose=0).history
+    np.testing.assert_allclose(history["one"], 1.0)
+    np.testing.assert_allclose(history["two"], 2 * np.array(history["loss"]), rtol=1e-5)
+    if BACKEND == "torch":
+        np.testing.assert_allclose(history["late"], 3 * np.array(history["loss"]), rtol=1e-5)
+    assert np.shape(history["score"]) == (2, 3)
+
+
+def test_a_metric_that_only_the_base_has_is_in_all_logs():
+    x, y = vectors(7)
+    keras.utils.set_random_seed(0)
+    base, larger = tracking(4), graph(6, keras.Model)
+    pair = km.MotivatedModel(base, larger, extension="random")
+    pair.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), motivation=Alternate())
+    history = pair.fit(x, y, batch_size=4, epochs=3, verbose=0).history
+    assert len(history["error"]) == 3
+
+
+@pytest.mark.parametrize("optimizer", ["given", "made"])
+def test_a_compile_that_changes_its_optimizer_changes_the_pairs(optimizer):
+    x, y = vectors()
+    pair = pair_of(CASES["adjusting"].build)
+    stock = CASES["adjusting"].build(6)
+    stock.set_weights(values(pair.motivated))
+    for model, options in ((stock, {}), (pair, {"motivation": "always"})):
+        given = {"optimizer": keras.optimizers.AdamW(0.05, weight_decay=0.5)} if optimizer == "given" else {}
+        model.compile(**given, rate=0.2, **options)
+        model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    for mine, theirs in zip(values(pair.motivated), values(stock)):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_positions_are_those_of_the_models_own_compile():
+    pair = pair_of(configured)
+    pair.compile("sgd", 0.3, motivation="never")
+    assert pair.base.margin == 0.3
 
 
 def test_validation_reports_each_model_by_its_own_metrics():

@@ -94,14 +94,18 @@ class BackendStep(JaxState):
         return next(i for i, v in enumerate(self.non_trainable_variables) if v is kind)
 
     def _train_batch(self, kind: int, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-        x, y, sample_weight = self.unpacked(data)
-        trainables, others, slots, metrics = state
         lists = (
             self.trainable_variables,
             self.non_trainable_variables,
             self.optimizer.variables,
             self.metrics_variables,
         )
+        with self.lent_for(kind):
+            return self._train_batch_of(lists, kind, state, data)
+
+    def _train_batch_of(self, lists: Any, kind: int, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+        x, y, sample_weight = self.unpacked(data)
+        trainables, others, slots, metrics = state
         # The trained variables are the first ones of the trainables. The others are not differentiated.
         by_model = self.trained_variables(kind)
         trained = [v for own in by_model for v in own]

@@ -48,6 +48,10 @@ class BackendStep(Replicas):
 
     @tf.autograph.experimental.do_not_convert
     def _train_batch(self, kind: int, data: Any) -> dict[str, Any]:
+        with self.lent_for(kind):
+            return self._train_batch_now(kind, data)
+
+    def _train_batch_now(self, kind: int, data: Any) -> dict[str, Any]:
         x, y, sample_weight = self.unpacked(data)
         trained = self.trained_variables(kind)
         variables = [v for own in trained for v in own]

@@ -115,12 +115,16 @@ class BackendStep(Pair):
         return self._host_copy.read(self._kind.value)
 
     def _train_batch(self, kind: int, data: Any, minimised_loss: Any = None) -> dict[str, Any]:
+        with self.lent_for(kind):
+            return self._train_batch_now(kind, data, minimised_loss)
+
+    def _train_batch_now(self, kind: int, data: Any, minimised_loss: Any) -> dict[str, Any]:
         x, y, sample_weight = self.unpacked(data)
         trained = self.trained_variables(kind)
         variables = [v for own in trained for v in own]
         minimised_loss = minimised_loss or functools.partial(self.minimised_loss, kind)
         self._running.written = []  # forget what a failed batch has written
-        with self.lent_to_all(), self.unchanged_by_errors(kind):
+        with self.unchanged_by_errors(kind):
             minimised, loss, y_pred = minimised_loss(x, y, sample_weight)
         mean_loss = loss.detach()
         applied = batches_applied(self.optimizer) if variables else None
