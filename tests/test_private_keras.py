@@ -395,3 +395,11 @@ def test_the_arguments_of_compile_are_kept_as_they_came():
     assert found["weighted_metrics"] == [metric]
     assert found["optimizer"] is model.optimizer
     assert {"run_eagerly", "steps_per_execution", "jit_compile"} <= set(found)
+
+
+def test_metrics_that_are_built_late_say_so():
+    assert _keras.has_result(keras.metrics.Mean())
+    score = keras.metrics.F1Score()
+    assert not _keras.has_result(score)
+    score.update_state(np.eye(3), np.eye(3))
+    assert _keras.has_result(score)

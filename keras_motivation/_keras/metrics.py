@@ -71,6 +71,11 @@ def is_plain_divergence(loss: Any) -> bool:
     return loss is keras.losses.kl_divergence
 
 
+def has_result(metric: Any) -> bool:
+    """Whether a metric has been built. Some, as `F1Score`, are built by their first data, and say so in `_built`."""
+    return bool(getattr(metric, "built", True) and getattr(metric, "_built", True))
+
+
 def layer_metrics(model: Any) -> list[Any]:
     """The metrics of the layers of `model`. `Model.metrics` mixes them with those of `compile`."""
     return [metric for layer in all_layers(model) if not isinstance(layer, keras.Model) for metric in layer.metrics]

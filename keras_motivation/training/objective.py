@@ -16,6 +16,7 @@ import keras
 from keras_motivation import _keras
 from keras_motivation.interface import Pair
 from keras_motivation.training.checks.hooks import OBJECTIVE, overridden
+from keras_motivation.training.metrics.logs import results
 
 
 def own_objectives(models: list[Any]) -> bool:
@@ -128,12 +129,18 @@ class Objective(Pair):
         finally:
             self._running.size = before
 
-    def completed(self, logs: dict[str, Any], size: int) -> dict[str, Any]:
-        """The logs of a batch, with the results that the base has and this model does not report."""
-        if size == 0 or not self._running.own_objectives:
+    def completed(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """The logs of a batch with what other models report: compiled branches must have the same logs."""
+        if not self._running.own_objectives:
             return logs
         with self.lent(0) as base:
-            return {**base.get_metrics_result(), **logs}
+            return {**self.results_of_larger(), **base.get_metrics_result(), **logs}
+
+    def results_of_larger(self) -> dict[str, Any]:
+        """The results of the metrics that only larger models have made."""
+        base, *larger = self.own_metrics() or [[]]
+        known = {metric.name for metric in base}
+        return results([metric for metrics in larger for metric in metrics if metric.name not in known])
 
     def _symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """As in Keras, which builds metrics by a try on symbols, for the own metrics of all models."""

@@ -65,7 +65,8 @@ class Logs(Pair):
             for prefix in prefixes(len(self._nested))[1:]
             if name.startswith(prefix) and name.removeprefix(prefix) in known
         }
-        left_out |= {*self._training_only(), *theirs}
+        of_larger = set(self.results_of_larger()) - {metric.name for metric in stock}
+        left_out |= {*self._training_only(), *theirs, *of_larger}
         kept = {name: value for name, value in logs.items() if name not in left_out}
         return _keras.flatten_metrics_in_order(stock, kept)
 
@@ -76,10 +77,10 @@ class Logs(Pair):
         """
         if self._running.own_objectives:
             with self.lent() as model:
-                return model.get_metrics_result() | _results(self.additions())
-        results = super().get_metrics_result()
-        own = _results(self._running.layer_metrics[self._running.evaluated])
-        return results | {name: value for name, value in own.items() if name in results}
+                return self.results_of_larger() | model.get_metrics_result() | results(self.additions())
+        found = super().get_metrics_result()
+        own = results(self._running.layer_metrics[self._running.evaluated])
+        return found | {name: value for name, value in own.items() if name in found}
 
     def motivation_logs(self) -> dict[str, Any]:
         """What the condition adds to the logs."""
@@ -94,7 +95,7 @@ class Logs(Pair):
         """Log entries of metrics that only layers of other nested models have."""
         own = self._running.layer_metrics[size]
         others = [metric for i, theirs in enumerate(self._running.layer_metrics) if i != size for metric in theirs]
-        return set(_results(others)) - set(_results([*_keras.own_loss_and_metrics(self), *own])) if others else set()
+        return set(results(others)) - set(results([*_keras.own_loss_and_metrics(self), *own])) if others else set()
 
     def evaluated(self, logs: dict[str, Any], size: int) -> dict[str, Any]:
         """The results of one model's evaluation. Logs may be nested, as a metric's `result()` may be a dictionary."""
@@ -118,10 +119,10 @@ def prefixed(logs: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {f"{prefix}{name}": prefixed(v, prefix) if isinstance(v, dict) else v for name, v in logs.items()}
 
 
-def _results(metrics: list[Any]) -> dict[str, Any]:
+def results(metrics: list[Any]) -> dict[str, Any]:
     """The results of those metrics that already have one, in Keras's format."""
     found: dict[str, Any] = {}
     for metric in metrics:
-        result = metric.result() if getattr(metric, "built", True) else {}
+        result = metric.result() if _keras.has_result(metric) else {}
         found |= result if isinstance(result, dict) else {metric.name: result}
     return found
