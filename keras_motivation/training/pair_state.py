@@ -67,6 +67,7 @@ class RunState:
         size: The position of the model whose objective counts.
         takes_boxes: Whether batches may be dictionaries of images and boxes, as KerasCV's detectors take them.
         lent: Whether all nested models have what the pair's `compile` made.
+        pipeline: What preprocesses raw data, if the models are tasks of KerasHub.
         building: Whether Keras builds metrics by a try on symbols.
         own_metrics: For each nested model, the metrics that it has made itself, as last found.
         warned_of_training: Whether there was a warning that another model trains the pair.
@@ -86,6 +87,7 @@ class RunState:
     takes_boxes: bool = False
     lent: bool = False
     building: bool = False
+    pipeline: Any = None
     own_metrics: list[list[Any]] = field(default_factory=list)
     warned_of_training: bool = False
     own_gradients: bool = False

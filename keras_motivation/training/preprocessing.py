@@ -67,21 +67,24 @@ class Preprocessing(Pair):
         pipeline = pipeline_of(base)
         if pipeline is None or (base.preprocessor is None and not _takes(x)):
             return method(*args, **kwargs)  # on data that are preprocessed already
-        return getattr(_pipeline(pipeline, base, {name: method}), name)(*args, **kwargs)
+        if self._running.pipeline is None:
+            self._running.pipeline = _made(pipeline, base)
+        self._running.pipeline.methods[name] = method
+        return getattr(self._running.pipeline, name)(*args, **kwargs)
 
 
-def _pipeline(pipeline: Any, base: Any, methods: dict[str, Callable[..., Any]]) -> Any:
-    """A model of a class that preprocesses, which preprocesses as `base` does, and then calls the given methods.
+def _made(pipeline: Any, base: Any) -> Any:
+    """A model of a class that preprocesses. It preprocesses as `base` does, and then calls methods of the pair.
 
-    Only its class is needed, not its state. So it is not initialised, which would cost more than a batch.
+    Only its class is needed, not its state. So it is not initialised.
     """
 
     def calls(name: str) -> Callable[..., Any]:
-        return lambda self, *args, **kwargs: methods[name](*args, **kwargs)
+        return lambda self, *args, **kwargs: self.methods[name](*args, **kwargs)
 
+    own = {"preprocess_samples": staticmethod(base.preprocess_samples), "methods": {}}
     last = type("Last", (keras.Model,), {name: calls(name) for name in PIPELINE})
-    kind = type("Pipeline", (pipeline, last), {"preprocess_samples": staticmethod(base.preprocess_samples)})
-    return object.__new__(kind)
+    return object.__new__(type("Pipeline", (pipeline, last), own))
 
 
 def _takes(x: Any) -> bool:
