@@ -129,10 +129,12 @@ class Objective(Pair):
         finally:
             self._running.size = before
 
-    def completed(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """The logs of a batch with what other models report: compiled branches must have the same logs."""
+    def completed(self, logs: dict[str, Any], size: int) -> dict[str, Any]:
+        """The logs of a batch of one model with what others report: compiled branches must have the same logs."""
         if not self._running.own_objectives:
             return logs
+        if size == 0:
+            return {**self.results_of_larger(), **logs}
         with self.lent(0) as base:
             return {**self.results_of_larger(), **base.get_metrics_result(), **logs}
 

@@ -50,7 +50,7 @@ class Step(Pair):
             share.update_state(ops.zeros_like(loss) + float(of_this_kind), ops.ones_like(loss))
         first = self._compiled_pair.kinds.terms[kind][0][0]
         with self.running_as(first):
-            logs = self.completed(self.compute_metrics(x, y, y_pred, sample_weight))
+            logs = self.completed(self.compute_metrics(x, y, y_pred, sample_weight), first)
         return {**logs, **{share.name: share.result() for share in shares}, **self.motivation_logs()}
 
     def on_global_batch(self, function: Callable[[Any, Any], None], loss: Any, examples: Any) -> None:

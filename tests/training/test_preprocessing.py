@@ -165,6 +165,17 @@ def test_batches_that_are_preprocessed_already():
     pair.preprocessor = None
     assert all(model.preprocessor is None for model in pair.models)
     np.testing.assert_allclose(pair.evaluate(batches, verbose=0), expected, rtol=1e-5)
+    np.testing.assert_allclose(pair.evaluate((batches[i] for i in range(4)), steps=4, verbose=0), expected, rtol=1e-5)
+    if BACKEND == "torch":
+        from torch.utils.data import DataLoader
+
+        examples = [
+            ({name: values[i] for name, values in x.items()}, y[i])
+            for x, y in map(batches.__getitem__, range(4))
+            for i in range(4)
+        ]
+        loader = DataLoader(examples, batch_size=4)
+        np.testing.assert_allclose(pair.evaluate(loader, verbose=0), expected, rtol=1e-5)
 
 
 def test_a_pair_without_tasks_has_no_preprocessor():
